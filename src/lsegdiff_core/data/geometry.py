@@ -1,0 +1,78 @@
+"""The way from an image to the network's square input and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+# A line of pixels belongs to the black border of an endoscope when fewer than this share is brighter than DARK.
+CONTENT_SHARE = 0.05
+DARK = 24
+# Never crop away more than this share of a side: what looks like a border is then a dark image.
+MIN_CONTENT = 0.4
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where the network's square lies in an image.
+
+    Attributes
+    ----------
+    shape
+        (H, W) of the image, pixels.
+    box
+        (top, left, bottom, right), pixels; the part that was squashed to the square.
+    """
+
+    shape: tuple[int, int]
+    box: tuple[int, int, int, int]
+
+    @classmethod
+    def of(cls, image: NDArray[np.uint8]) -> Geometry:
+        """Find the content of ``image`` (H, W, 3): everything but a black border on any side."""
+        height, width = image.shape[:2]
+        step = max(1, min(height, width) // 256)
+        bright = image[::step, ::step].max(axis=2) > DARK
+        top, bottom = _span(bright.mean(axis=1))
+        left, right = _span(bright.mean(axis=0))
+        box = (top * step, left * step, min(bottom * step, height), min(right * step, width))
+        if box[2] - box[0] < MIN_CONTENT * height or box[3] - box[1] < MIN_CONTENT * width:
+            box = (0, 0, height, width)
+        return cls((height, width), box)
+
+    def to_square(self, image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+        """Squash the content of ``image`` (H, W) or (H, W, 3) to ``size`` x ``size``, with anti-aliasing."""
+        top, left, bottom, right = self.box
+        resized = Image.fromarray(image).resize(
+            (size, size), Image.Resampling.BILINEAR, box=(left, top, right, bottom), reducing_gap=2.0
+        )
+        return np.asarray(resized)
+
+    def mask_to_square(self, mask: NDArray[np.bool_], size: int) -> NDArray[np.float32]:
+        """Squash a mask (H, W) to ``size`` x ``size``; values are the covered share, in [0, 1]."""
+        return self.to_square(mask.astype(np.uint8) * np.uint8(255), size).astype(np.float32) / 255.0
+
+    def from_square(self, square: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Bring a map (S, S) float32 back to the image's size; 0 outside the box.
+
+        Pixel areas are aligned, so the map's edge falls exactly on the box's edge.
+        """
+        top, left, bottom, right = self.box
+        content = np.asarray(
+            Image.fromarray(square.astype(np.float32, copy=False)).resize(
+                (right - left, bottom - top), Image.Resampling.BILINEAR
+            )
+        )
+        if (bottom - top, right - left) == self.shape:
+            return content
+        full = np.zeros(self.shape, dtype=np.float32)
+        full[top:bottom, left:right] = content
+        return full
+
+
+def _span(share: NDArray[np.floating]) -> tuple[int, int]:
+    lines = np.flatnonzero(share >= CONTENT_SHARE)
+    return (int(lines[0]), int(lines[-1]) + 1) if lines.size else (0, len(share))

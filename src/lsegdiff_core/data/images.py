@@ -1,0 +1,111 @@
+"""Reading images and masks, and bringing arrays as users have them to RGB uint8."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsegdiff_core.errors import LSegDiffError
+
+
+def to_rgb(image: NDArray[np.generic], name: str = "image") -> NDArray[np.uint8]:
+    """Return ``image`` as RGB, 8 bit.
+
+    Parameters
+    ----------
+    image
+        (H, W), (H, W, 1), (H, W, 3) or (H, W, 4); alpha is dropped. Integers are read against the full range of
+        their type, but a 16-bit image that fits 12 bits (at most 4095) against 12 bits, and booleans as black and
+        white. Floats with a maximum of at most 1 are read as [0, 1], otherwise as [0, 255].
+    name
+        What messages call the image.
+
+    Returns
+    -------
+    ndarray
+        (H, W, 3) uint8.
+
+    Raises
+    ------
+    LSegDiffError
+        For another shape, an empty array, or values that are not finite.
+    """
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3, 4)) or image.size == 0:
+        raise LSegDiffError(
+            f"{name}: shape {image.shape} is not an image; give height x width, or height x width x 3 (RGB) or 4 (RGBA)"
+        )
+    if image.ndim == 3:
+        image = image[..., :3]
+    if np.issubdtype(image.dtype, np.floating):
+        top = float(image.max())
+        if not np.isfinite(top) or not np.isfinite(float(image.min())):
+            raise LSegDiffError(f"{name}: holds NaN or infinite pixels; replace them, for example with 0")
+        scaled = image * (255.0 if top <= 1.0 else 1.0)
+        image8 = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+    elif image.dtype == np.uint8:
+        image8 = image.astype(np.uint8, copy=False)
+    elif image.dtype == np.bool_:
+        image8 = image.astype(np.uint8) * np.uint8(255)
+    elif np.issubdtype(image.dtype, np.integer):
+        full = np.iinfo(image.dtype).max
+        if full >= 65535:
+            top = int(image.max())
+            full = 4095 if 255 < top <= 4095 else 255 if top <= 255 else full
+        image8 = (np.clip(image, 0, full).astype(np.float32) * (255.0 / full) + 0.5).astype(np.uint8)
+    else:
+        raise LSegDiffError(f"{name}: pixels of type {image.dtype} are not numbers; convert the image to 8 bit first")
+    if image8.ndim == 2:
+        image8 = image8[..., None]
+    if image8.shape[2] == 1:
+        image8 = np.repeat(image8, 3, axis=2)
+    return image8
+
+
+def _imread(path: Path) -> NDArray[np.generic]:
+    import imageio.v3 as iio
+
+    if not path.is_file():
+        raise LSegDiffError(f"{path}: no such file; check the path")
+    try:
+        return np.asarray(iio.imread(path))
+    except Exception as error:  # the readers behind imageio raise whatever they like
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise LSegDiffError(f"{path}: cannot be read as an image ({reason}); is it truncated or another format?") from error
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Read the image file ``path`` as (H, W, 3) uint8; the first frame of a stack.
+
+    Raises
+    ------
+    LSegDiffError
+        If the file is missing, truncated, not an image, or holds NaN.
+    """
+    image = _imread(path)
+    if image.ndim == 4 or (image.ndim == 3 and image.shape[2] not in (1, 3, 4)):
+        image = image[0]
+    return to_rgb(image, str(path))
+
+
+def read_mask(path: Path) -> NDArray[np.bool_]:
+    """Read the mask file ``path`` as (H, W) bool: a pixel is foreground above half of the range (above 127 of 255).
+
+    A mask whose values are only 0 and 1 is taken as it is.
+
+    Raises
+    ------
+    LSegDiffError
+        If the file is missing, truncated or not an image.
+    """
+    mask = _imread(path)
+    if mask.ndim == 3:
+        mask = mask[..., :3].max(axis=2)
+    if mask.dtype == np.bool_:
+        return mask.astype(np.bool_)
+    grey = to_rgb(mask, str(path))[..., 0]
+    top = int(np.asarray(mask).max())
+    if np.issubdtype(mask.dtype, np.integer) and top == 1:
+        return np.asarray(mask > 0, dtype=np.bool_)
+    return np.asarray(grey > 127, dtype=np.bool_)

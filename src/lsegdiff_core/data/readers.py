@@ -1,0 +1,118 @@
+"""Folders of image and mask pairs, as the public data sets lay them out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lsegdiff_core.data.splits import read_split
+from lsegdiff_core.errors import LSegDiffError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
+# What a mask's name may carry behind its image's: PolypGen, PH2.
+MASK_ENDINGS = ("_mask", "_lesion")
+IMAGE_ENDINGS = ("_Dermoscopic_Image",)
+# Names of the two folders: plain and Kvasir-SEG, CVC-ClinicDB as it is distributed, PolypGen's centres.
+IMAGE_FOLDERS = ("images", "Original")
+MASK_FOLDERS = ("masks", "Ground Truth")
+
+
+@dataclass(frozen=True, order=True)
+class Pair:
+    """An image file and its mask file under one name (the image's stem)."""
+
+    name: str
+    image: Path
+    mask: Path
+
+
+def read_pairs(root: Path, split: Path | None = None, exclude: Iterable[Path] = ()) -> list[Pair]:
+    """Find the pairs below ``root``.
+
+    Understood are ``images/`` + ``masks/`` (plain folders, Kvasir-SEG), ``Original/`` + ``Ground Truth/``
+    (CVC-ClinicDB), ``data_C1/images_C1`` + ``data_C1/masks_C1`` (PolypGen, masks ``NAME_mask``) and
+    ``NAME/NAME_Dermoscopic_Image`` + ``NAME/NAME_lesion`` (PH2, masks ``NAME_lesion``).
+
+    Parameters
+    ----------
+    root
+        Folder of the data set.
+    split
+        Split file; only its names are returned. All names when None.
+    exclude
+        Split files whose names are left out.
+
+    Returns
+    -------
+    list of Pair
+        Sorted by name.
+
+    Raises
+    ------
+    LSegDiffError
+        For a folder that is missing or empty, an image without mask, a mask without image, a name that occurs
+        twice, or a split that names something that is not there.
+    """
+    if not root.is_dir():
+        raise LSegDiffError(f"{root}: no such folder; give the folder that holds images/ and masks/")
+    image_folders, mask_folders = _folders(root)
+    images = _index(image_folders, IMAGE_ENDINGS)
+    masks = _index(mask_folders, MASK_ENDINGS)
+    if not images:
+        raise LSegDiffError(f"{root}: no images found; put {', '.join(SUFFIXES)} files into {root / 'images'}")
+    for name in images:
+        if name not in masks:
+            raise LSegDiffError(f"{images[name]}: image without mask; add {name}.png to the masks or remove the image")
+    for name in masks:
+        if name not in images:
+            raise LSegDiffError(f"{masks[name]}: mask without image; add the image '{name}' or remove the mask")
+    left_out = {name for path in exclude for name in read_split(path)}
+    wanted = sorted(images) if split is None else read_split(split)
+    for name in wanted:
+        if name not in images:
+            raise LSegDiffError(f"{split}: names '{name}', which is not below {root}; correct the split file")
+    return [Pair(name, images[name], masks[name]) for name in sorted(wanted) if name not in left_out]
+
+
+def _folders(root: Path) -> tuple[list[Path], list[Path]]:
+    for image_name, mask_name in zip(IMAGE_FOLDERS, MASK_FOLDERS, strict=True):
+        if (root / image_name).is_dir() and (root / mask_name).is_dir():
+            return [root / image_name], [root / mask_name]
+    centres = sorted(root.glob("data_C*/"))
+    if centres:
+        return (
+            [folder for centre in centres for folder in sorted(centre.glob("images_C*"))],
+            [folder for centre in centres for folder in sorted(centre.glob("masks_C*"))],
+        )
+    cases = sorted(root.glob("*/*_Dermoscopic_Image/")) + sorted(root.glob("*/*/*_Dermoscopic_Image/"))
+    if cases:
+        return cases, [folder for case in cases for folder in sorted(case.parent.glob("*_lesion"))]
+    raise LSegDiffError(f"{root}: holds neither images/ and masks/ nor a layout of a known data set; see --help")
+
+
+def list_images(folder: Path) -> list[Path]:
+    """Return the image files of ``folder``, sorted by name; raises LSegDiffError when there is none."""
+    if not folder.is_dir():
+        raise LSegDiffError(f"{folder}: no such folder; check the path")
+    files = _image_files(folder)
+    if not files:
+        raise LSegDiffError(f"{folder}: the folder holds no images ({', '.join(SUFFIXES)})")
+    return files
+
+
+def _image_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
+
+
+def _index(folders: list[Path], endings: tuple[str, ...]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for folder in folders:
+        for path in _image_files(folder):
+            name = path.stem
+            for ending in endings:
+                name = name.removesuffix(ending)
+            if name in found:
+                raise LSegDiffError(f"{path}: same name as {found[name]}; rename one of them")
+            found[name] = path
+    return found

@@ -1,0 +1,80 @@
+"""From a probability map to a mask; scikit-image and scipy do the work."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsegdiff_core.config import MorphologyConfig
+
+Mask = NDArray[np.bool_]
+
+
+def refine(probability: NDArray[np.float32], config: MorphologyConfig) -> Mask:
+    """Threshold and refine a probability map.
+
+    In this order: smooth, threshold, opening, closing, fill holes, remove small components, keep the largest. The
+    work is done on the part of the image around the mask only.
+
+    Parameters
+    ----------
+    probability
+        (H, W) float32 in [0, 1].
+    config
+        Lengths in pixels of the image.
+
+    Returns
+    -------
+    ndarray
+        (H, W) bool.
+    """
+    mask = np.zeros(probability.shape, dtype=np.bool_)
+    # the Gaussian reaches 4 sigma; no pixel further from the candidates can pass the threshold after smoothing
+    reach = math.ceil(4 * config.smooth + config.opening + config.closing) + 2
+    window = _window(probability, config.threshold / 2 if config.smooth else config.threshold, reach)
+    if window is not None:
+        mask[window] = _refine_window(probability[window], config)
+    return mask
+
+
+def _window(probability: NDArray[np.float32], level: float, reach: int) -> tuple[slice, slice] | None:
+    """Return the bounding box of what is at least ``level``, grown by ``reach``; None when there is nothing."""
+    candidates = probability >= level
+    rows = np.flatnonzero(candidates.any(axis=1))
+    if not rows.size:
+        return None
+    columns = np.flatnonzero(candidates[rows[0] : rows[-1] + 1].any(axis=0))
+    return (
+        slice(max(0, int(rows[0]) - reach), int(rows[-1]) + reach + 1),
+        slice(max(0, int(columns[0]) - reach), int(columns[-1]) + reach + 1),
+    )
+
+
+def _refine_window(probability: NDArray[np.float32], config: MorphologyConfig) -> Mask:
+    from scipy import ndimage
+    from skimage import morphology
+
+    if config.smooth:
+        probability = ndimage.gaussian_filter(probability, config.smooth, mode="nearest")
+    mask: Mask = probability >= config.threshold
+    # a mask that touches the border goes on beyond it: it must not be eaten away there
+    pad = math.ceil(config.opening + config.closing) + 1
+    padded = np.pad(mask, pad, mode="edge")
+    if config.opening:
+        padded = morphology.isotropic_opening(padded, config.opening)
+    if config.closing:
+        padded = morphology.isotropic_closing(padded, config.closing)
+    mask = padded[pad:-pad, pad:-pad]
+    if config.fill_holes:
+        mask = ndimage.binary_fill_holes(mask)
+    if config.min_area > 1 or config.keep_largest:
+        labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
+        areas = np.bincount(labels.ravel(), minlength=count + 1)
+        areas[0] = 0
+        kept = areas >= max(config.min_area, 1)
+        if config.keep_largest and count:
+            kept &= np.arange(count + 1) == int(areas.argmax())
+        mask = kept[labels]
+    return mask

@@ -1,0 +1,65 @@
+"""What a prediction is: probability, samples, mask and where they came from; no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsegdiff_core.config import MorphologyConfig, to_dict
+from lsegdiff_core.data.geometry import Geometry
+from lsegdiff_core.morphology import refine
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """One image's segmentation at the image's own size.
+
+    Attributes
+    ----------
+    probability
+        (H, W) float32 in [0, 1]: mean over the seeds.
+    squares
+        (K, S, S) float32 in [0, 1]: each seed's probability in the network's square.
+    geometry
+        Where that square lies in the image.
+    morphology
+        How `mask` is refined from the probability.
+    source
+        Provenance without the morphology: image, bundle, sampling, device and versions, ready for JSON.
+    """
+
+    probability: NDArray[np.float32]
+    squares: NDArray[np.float32]
+    geometry: Geometry
+    morphology: MorphologyConfig
+    source: dict[str, Any]
+
+    @cached_property
+    def mask(self) -> NDArray[np.bool_]:
+        """(H, W) bool: the probability refined by ``morphology``."""
+        return refine(self.probability, self.morphology)
+
+    @cached_property
+    def labels(self) -> NDArray[np.uint8]:
+        """(H, W) uint8: 1 on the mask, 0 elsewhere."""
+        return self.mask.astype(np.uint8)
+
+    @cached_property
+    def samples(self) -> NDArray[np.bool_]:
+        """(K, H, W) bool: each seed's own mask, thresholded without refinement."""
+        threshold = self.morphology.threshold
+        return np.stack([self.geometry.from_square(square) >= threshold for square in self.squares])
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Everything that is needed to make this mask again, ready for JSON."""
+        return {**self.source, "morphology": to_dict(self.morphology)}
+
+    def refined(self, morphology: MorphologyConfig) -> Prediction:
+        """Return the same prediction under another morphology; no network runs."""
+        return dataclasses.replace(self, morphology=morphology)

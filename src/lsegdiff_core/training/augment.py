@@ -1,0 +1,92 @@
+"""Random transforms of a batch; image and mask always move together."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from lsegdiff_core.config import AugmentConfig
+
+# Rows of the RGB to YIQ matrix: a turn in the (I, Q) plane changes the hue and leaves the luminance.
+YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+
+
+def augment(
+    images: Tensor, masks: Tensor, size: int, config: AugmentConfig, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Turn, mirror, scale, stretch, shift, recolour and blur each sample on its own.
+
+    Parameters
+    ----------
+    images
+        (B, 3, S, S) uint8.
+    masks
+        (B, 1, S, S) uint8, 255 for foreground.
+    size
+        Side of the result in pixels.
+    config
+        How far each transform goes.
+    generator
+        On the CPU; the only source of randomness.
+
+    Returns
+    -------
+    tuple of Tensor
+        Images (B, 3, size, size) float32 in [-1, 1]; masks (B, 1, size, size) float32, 0 or 1.
+    """
+    affine = _affine(len(images), config, generator)
+    grid = functional.affine_grid(affine, [len(images), 1, size, size], align_corners=False)
+    both = torch.cat([images, masks], dim=1).float() / 255.0
+    moved = functional.grid_sample(both, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    colour = _recolour(moved[:, :3], config, generator)
+    return colour * 2 - 1, (moved[:, 3:] >= 0.5).float()
+
+
+def plain(images: Tensor, masks: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Return what `augment` does without any random transform."""
+    both = torch.cat([images, masks], dim=1).float() / 255.0
+    resized = functional.interpolate(both, (size, size), mode="bilinear", antialias=True)
+    return resized[:, :3] * 2 - 1, (resized[:, 3:] >= 0.5).float()
+
+
+def _uniform(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    return torch.rand(shape, generator=generator) * 2 - 1
+
+
+def _affine(count: int, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    angle = _uniform((count,), generator) * math.pi
+    # half of the samples turn by quarters only: their borders stay where cameras put them
+    quarter = (angle / (math.pi / 2)).round() * (math.pi / 2)
+    angle = torch.where(_uniform((count,), generator) > 0, angle, quarter)
+    scale = torch.exp(_uniform((count,), generator) * math.log1p(config.scale))
+    aspect = torch.exp(_uniform((count,), generator) * math.log1p(config.aspect) / 2)
+    mirror = torch.sign(_uniform((count,), generator))
+    sx, sy = scale * aspect * mirror, scale / aspect
+    shift = _uniform((count, 2, 1), generator) * 2 * config.shift
+    cos, sin = torch.cos(angle), torch.sin(angle)
+    linear = torch.stack([torch.stack([cos * sx, -sin * sy], dim=1), torch.stack([sin * sx, cos * sy], dim=1)], dim=1)
+    return torch.cat([linear, shift], dim=2)
+
+
+def _recolour(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    count = len(images)
+    gain = 1 + _uniform((count,), generator) * config.contrast
+    offset = _uniform((count,), generator) * config.brightness
+    saturation = 1 + _uniform((count,), generator) * config.saturation
+    hue = _uniform((count,), generator) * config.hue * 2 * math.pi
+    turn = torch.zeros(count, 3, 3)
+    turn[:, 0, 0] = 1
+    turn[:, 1, 1] = turn[:, 2, 2] = saturation * torch.cos(hue)
+    turn[:, 1, 2], turn[:, 2, 1] = -saturation * torch.sin(hue), saturation * torch.sin(hue)
+    matrix = (torch.linalg.inv(YIQ) @ turn @ YIQ) * gain[:, None, None]
+    inside = (images.amax(dim=1, keepdim=True) > 0.02).float()
+    flat = torch.einsum("bij,bjhw->bihw", matrix, images) + (0.5 * (1 - gain) + offset * 0.5)[:, None, None, None]
+    # the black border stays black
+    coloured = (flat * inside).clamp(0, 1)
+    soft = functional.avg_pool2d(functional.avg_pool2d(coloured, 3, 1, 1), 5, 1, 2)
+    amount = (torch.rand(count, generator=generator) < config.blur).float() * torch.rand(count, generator=generator)
+    mixed: Tensor = torch.lerp(coloured, soft, amount[:, None, None, None])
+    return mixed

@@ -1,0 +1,164 @@
+"""A whole training: raw folders to the weights that a bundle takes."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lsegdiff_core.config import OptimConfig, TrainConfig, to_dict
+from lsegdiff_core.errors import LSegDiffError
+from lsegdiff_core.files import write_text
+from lsegdiff_core.models.mask_vae import MaskVAE
+from lsegdiff_core.training.checkpoint import load_checkpoint
+from lsegdiff_core.training.datasets import Store, load_stores
+from lsegdiff_core.training.loop import Report, Task, fit
+from lsegdiff_core.training.train_denoiser import ConditionalDenoiser, DenoiserTask
+from lsegdiff_core.training.train_vae import VAETask, measure_latent_scale
+
+# Squares are kept a little larger than the networks see them, so that zooming in has detail to show.
+STORE_SCALE = 1.25
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training gives: networks with averaged weights, selected on validation.
+
+    Attributes
+    ----------
+    vae, model
+        The networks, in evaluation mode on the CPU.
+    latent_scale
+        Factor that brings the VAE's latents to unit variance.
+    measures
+        Validation measures of the selected weights.
+    """
+
+    vae: MaskVAE
+    model: ConditionalDenoiser
+    latent_scale: float
+    measures: dict[str, float]
+
+
+def train(
+    config: TrainConfig,
+    data: Path,
+    beside: Path,
+    out: Path,
+    backbone: Path | None = None,
+    init: Trained | None = None,
+    device: torch.device | None = None,
+) -> Iterator[tuple[str, Report]]:
+    """Train both stages, one after the other, resuming whatever ``out`` holds.
+
+    Parameters
+    ----------
+    config
+        What to train.
+    data
+        Folder that the config's sources are relative to.
+    beside
+        Folder of the config file, which its validation lists are relative to.
+    out
+        Folder of checkpoints and of ``log.jsonl``.
+    backbone
+        safetensors file with timm's weights of the image encoder's backbone; random weights when None.
+    init
+        Start both stages from these networks instead.
+    device
+        Where to train; the CPU when None.
+
+    Yields
+    ------
+    tuple
+        Name of the stage, ``"vae"`` or ``"denoiser"``, and its report.
+
+    Raises
+    ------
+    LSegDiffError
+        For bad data, a loss that is not finite, or an ``out`` that belongs to another config.
+    """
+    device = device or torch.device("cpu")
+    _claim(out, config)
+    store, validation = load_stores(config.data, data, beside, int(config.model.encoder.size * STORE_SCALE))
+    vae_task = VAETask(config, validation, device)
+    if init is not None:
+        vae_task.model.load_state_dict(init.vae.state_dict())
+    yield from _stage("vae", vae_task, store, config.vae, config.seed, out)
+    vae = _best_vae(config, out)
+    scale = measure_latent_scale(vae.to(device), store, config.model.vae.size, device)
+    write_text(out / "latent_scale.json", json.dumps({"latent_scale": scale}))
+    task = DenoiserTask(config, vae, scale, validation, device)
+    assert isinstance(task.model, ConditionalDenoiser)
+    if init is not None:
+        task.model.load_state_dict(init.model.state_dict())
+    elif backbone is not None:
+        load_backbone(task.model, backbone)
+    yield from _stage("denoiser", task, store, config.denoiser, config.seed, out)
+
+
+def load_backbone(model: ConditionalDenoiser, path: Path) -> None:
+    """Load timm's EfficientNet-Lite0 weights from the safetensors file ``path``; its classifier is left out.
+
+    Raises
+    ------
+    LSegDiffError
+        If the file is not safetensors or lacks a weight.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        weights = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise LSegDiffError(f"{path}: not a safetensors file ({error}); give timm's tf_efficientnet_lite0 weights") from error
+    backbone = model.encoder.backbone
+    wanted = backbone.state_dict()
+    missing = [name for name in wanted if name not in weights and not name.endswith("num_batches_tracked")]
+    if missing:
+        raise LSegDiffError(f"{path}: lacks '{missing[0]}'; give timm's tf_efficientnet_lite0 weights")
+    backbone.load_state_dict({name: weights.get(name, value).float() for name, value in wanted.items()})
+
+
+def collect(config: TrainConfig, out: Path) -> Trained:
+    """Gather the best weights of a finished training from ``out``."""
+    best = load_checkpoint(out / "denoiser" / "best.pt")
+    model = ConditionalDenoiser(config.model)
+    model.load_state_dict(best["ema"])
+    scale = json.loads((out / "latent_scale.json").read_text())["latent_scale"]
+    return Trained(_best_vae(config, out), model.eval(), scale, {"step": best["step"], **best["measures"]})
+
+
+def _best_vae(config: TrainConfig, out: Path) -> MaskVAE:
+    vae = MaskVAE(config.model.vae)
+    vae.load_state_dict(load_checkpoint(out / "vae" / "best.pt")["ema"])
+    return vae.eval()
+
+
+def _stage(
+    name: str, task: Task, store: Store, optim: OptimConfig, seed: int, out: Path
+) -> Iterator[tuple[str, Report]]:
+    began = time.time()
+    for report in fit(task, store, optim, seed, out / name):
+        row: dict[str, Any] = {
+            "stage": name,
+            "step": report.step,
+            "validation": report.validation,
+            "seconds": round(time.time() - began, 1),
+            **{key: round(value, 5) for key, value in report.values.items()},
+        }
+        with (out / "log.jsonl").open("a", encoding="utf-8") as log:
+            log.write(json.dumps(row) + "\n")
+        yield name, report
+
+
+def _claim(out: Path, config: TrainConfig) -> None:
+    path, mine = out / "config.json", json.dumps(to_dict(config), indent=1)
+    if path.exists() and path.read_text(encoding="utf-8") != mine:
+        raise LSegDiffError(f"{path}: holds a training with another config; give another --out or delete that folder")
+    write_text(path, mine)
