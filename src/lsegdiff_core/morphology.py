@@ -31,9 +31,10 @@ def refine(probability: NDArray[np.float32], config: MorphologyConfig) -> Mask:
         (H, W) bool.
     """
     mask = np.zeros(probability.shape, dtype=np.bool_)
-    # the Gaussian reaches 4 sigma; no pixel further from the candidates can pass the threshold after smoothing
-    reach = math.ceil(4 * config.smooth + config.opening + config.closing) + 2
-    window = _window(probability, config.threshold / 2 if config.smooth else config.threshold, reach)
+    # the Gaussian reaches 4 sigma, so a pixel that passes after smoothing is that near to one that passes before, and
+    # its value depends on pixels 4 sigma further
+    reach = math.ceil(8 * config.smooth + config.opening + config.closing) + 2
+    window = _window(probability, config.threshold, reach)
     if window is not None:
         mask[window] = _refine_window(probability[window], config)
     return mask
@@ -54,7 +55,7 @@ def _window(probability: NDArray[np.float32], level: float, reach: int) -> tuple
 
 def _refine_window(probability: NDArray[np.float32], config: MorphologyConfig) -> Mask:
     from scipy import ndimage
-    from skimage import morphology
+    from skimage.morphology import isotropic_closing, isotropic_opening
 
     if config.smooth:
         probability = ndimage.gaussian_filter(probability, config.smooth, mode="nearest")
@@ -63,9 +64,9 @@ def _refine_window(probability: NDArray[np.float32], config: MorphologyConfig) -
     pad = math.ceil(config.opening + config.closing) + 1
     padded = np.pad(mask, pad, mode="edge")
     if config.opening:
-        padded = morphology.isotropic_opening(padded, config.opening)
+        padded = isotropic_opening(padded, config.opening)  # type: ignore[no-untyped-call]
     if config.closing:
-        padded = morphology.isotropic_closing(padded, config.closing)
+        padded = isotropic_closing(padded, config.closing)  # type: ignore[no-untyped-call]
     mask = padded[pad:-pad, pad:-pad]
     if config.fill_holes:
         mask = ndimage.binary_fill_holes(mask)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,15 +11,15 @@ from numpy.typing import NDArray
 from lsegdiff_core.errors import LSegDiffError
 
 
-def to_rgb(image: NDArray[np.generic], name: str = "image") -> NDArray[np.uint8]:
+def to_rgb(image: NDArray[Any], name: str = "image") -> NDArray[np.uint8]:
     """Return ``image`` as RGB, 8 bit.
 
     Parameters
     ----------
     image
         (H, W), (H, W, 1), (H, W, 3) or (H, W, 4); alpha is dropped. Integers are read against the full range of
-        their type, but a 16-bit image that fits 12 bits (at most 4095) against 12 bits, and booleans as black and
-        white. Floats with a maximum of at most 1 are read as [0, 1], otherwise as [0, 255].
+        their type, but 16-bit and wider ones that fit 8 or 12 bits (at most 255 or 4095) against those, and booleans
+        as black and white. Floats with a maximum of at most 1 are read as [0, 1], otherwise as [0, 255].
     name
         What messages call the image.
 
@@ -63,16 +64,25 @@ def to_rgb(image: NDArray[np.generic], name: str = "image") -> NDArray[np.uint8]
     return image8
 
 
-def _imread(path: Path) -> NDArray[np.generic]:
+def _imread(path: Path) -> NDArray[Any]:
     import imageio.v3 as iio
 
     if not path.is_file():
         raise LSegDiffError(f"{path}: no such file; check the path")
     try:
-        return np.asarray(iio.imread(path))
+        image = np.asarray(iio.imread(path))
+        if image.ndim == 3 and image.shape[2] == 4 and path.suffix.lower() in (".jpg", ".jpeg"):
+            image = np.asarray(iio.imread(path, mode="RGB"))  # a JPEG has no alpha: four channels are CMYK
     except Exception as error:  # the readers behind imageio raise whatever they like
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise LSegDiffError(f"{path}: cannot be read as an image ({reason}); is it truncated or another format?") from error
+        raise LSegDiffError(
+            f"{path}: cannot be read as an image ({reason}); is it truncated or another format?"
+        ) from error
+    if image.ndim == 3 and image.shape[2] == 2:
+        image = image[..., 0]  # grey with alpha
+    elif image.ndim == 4 or (image.ndim == 3 and image.shape[2] not in (1, 3, 4)):
+        image = image[0]  # the first frame of a stack
+    return image
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -83,16 +93,13 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     LSegDiffError
         If the file is missing, truncated, not an image, or holds NaN.
     """
-    image = _imread(path)
-    if image.ndim == 4 or (image.ndim == 3 and image.shape[2] not in (1, 3, 4)):
-        image = image[0]
-    return to_rgb(image, str(path))
+    return to_rgb(_imread(path), str(path))
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
     """Read the mask file ``path`` as (H, W) bool: a pixel is foreground above half of the range (above 127 of 255).
 
-    A mask whose values are only 0 and 1 is taken as it is.
+    A mask whose values are only 0 and 1 is taken as it is; of a stack the first frame is read.
 
     Raises
     ------
@@ -102,10 +109,6 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     mask = _imread(path)
     if mask.ndim == 3:
         mask = mask[..., :3].max(axis=2)
-    if mask.dtype == np.bool_:
-        return mask.astype(np.bool_)
-    grey = to_rgb(mask, str(path))[..., 0]
-    top = int(np.asarray(mask).max())
-    if np.issubdtype(mask.dtype, np.integer) and top == 1:
-        return np.asarray(mask > 0, dtype=np.bool_)
-    return np.asarray(grey > 127, dtype=np.bool_)
+    if mask.dtype != np.bool_ and not (np.issubdtype(mask.dtype, np.integer) and mask.max() == 1):
+        mask = to_rgb(mask, str(path))[..., 0] > 127
+    return mask.astype(np.bool_)

@@ -41,8 +41,9 @@ def draw_phantom(seed: int, height: int = 480, width: int = 640, polyp: bool = T
         Draw a lesion; without one the mask is empty.
     """
     rng = np.random.default_rng(seed)
-    y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width) * width / height, indexing="ij")
-    y, x = y.astype(np.float32), x.astype(np.float32)
+    rows = np.linspace(-1, 1, height, dtype=np.float32)
+    columns = np.linspace(-width / height, width / height, width, dtype=np.float32)
+    y, x = np.meshgrid(rows, columns, indexing="ij")
     warp = 0.12 * _noise(rng, x.shape, 4)
     wall = np.array([rng.uniform(0.62, 0.85), rng.uniform(0.28, 0.45), rng.uniform(0.2, 0.36)], dtype=np.float32)
 
@@ -79,8 +80,8 @@ def draw_phantom(seed: int, height: int = 480, width: int = 640, polyp: bool = T
     light = np.exp(-((x - rng.uniform(-0.4, 0.4)) ** 2 + (y - rng.uniform(-0.4, 0.4)) ** 2) / rng.uniform(1.2, 3.0))
     frame = frame * (0.45 + 0.75 * light)[..., None]
     shine = _noise(rng, x.shape, 36) + 1.5 * relief * light
-    glare = shine > np.quantile(shine, rng.uniform(0.985, 0.998))
-    frame = np.maximum(frame, 0.97 * ndimage.gaussian_filter(glare.astype(np.float32), height / 300)[..., None])
+    glare = np.asarray(shine > np.quantile(shine, rng.uniform(0.985, 0.998)), dtype=np.float32)
+    frame = np.maximum(frame, 0.97 * ndimage.gaussian_filter(glare, height / 300)[..., None])
     frame = ndimage.gaussian_filter(frame, (rng.uniform(0.3, 1.4), rng.uniform(0.3, 1.4), 0))
     frame = frame + rng.normal(0, 0.012, frame.shape).astype(np.float32)
 
@@ -97,16 +98,15 @@ def _noise(rng: np.random.Generator, shape: tuple[int, ...], cells: int) -> Arra
     """Smooth noise of unit variance with about ``cells`` bumps along the short side."""
     coarse = rng.normal(size=(cells + 3, int(cells * shape[1] / shape[0]) + 3)).astype(np.float32)
     fine: Array = ndimage.zoom(coarse, (shape[0] / cells, shape[1] / cells), order=3)[: shape[0], : shape[1]]
-    rows, columns = shape[0] - fine.shape[0], shape[1] - fine.shape[1]
-    fine = np.pad(fine, ((0, max(rows, 0)), (0, max(columns, 0))), mode="edge")
     result: Array = (fine - fine.mean()) / (fine.std() + 1e-6)
     return result
 
 
 def _vessels(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     ridge = 1 - np.abs(_noise(rng, shape, int(rng.integers(5, 10)))) / 0.08
-    strength: Array = np.clip(ridge, 0, 1) * (_noise(rng, shape, 3) > 0) * rng.uniform(0.2, 0.9)
-    return strength.astype(np.float32)
+    patches = _noise(rng, shape, 3) > 0
+    strength: Array = (np.clip(ridge, 0, 1) * patches * np.float32(rng.uniform(0.2, 0.9))).astype(np.float32)
+    return strength
 
 
 def _lesion(rng: np.random.Generator, x: Array, y: Array) -> tuple[Array, NDArray[np.bool_]]:
@@ -118,9 +118,10 @@ def _lesion(rng: np.random.Generator, x: Array, y: Array) -> tuple[Array, NDArra
     u = (x - centre_x) * np.cos(turn) + (y - centre_y) * np.sin(turn)
     v = -(x - centre_x) * np.sin(turn) + (y - centre_y) * np.cos(turn)
     theta = np.arctan2(v / stretch, u)
-    wobble = np.ones_like(theta)
+    wobble: Array = np.ones_like(theta)
     for order in range(2, 6):
-        wobble += rng.normal(0, 0.09 / order) * np.cos(order * theta + rng.uniform(0, 2 * np.pi))
+        amplitude = np.float32(rng.normal(0, 0.09 / order))
+        wobble += amplitude * np.cos(order * theta + np.float32(rng.uniform(0, 2 * np.pi)))
     radius = np.hypot(u, v / stretch) / (size * wobble)
     dome: Array = np.sqrt(np.clip(1 - radius**2, 0, 1)).astype(np.float32)
     return dome, radius < 1

@@ -18,7 +18,9 @@ def read_split(path: Path) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise LSegDiffError(f"{path}: split file cannot be read ({error}); give a text file with one name a line") from error
+        raise LSegDiffError(
+            f"{path}: split file cannot be read ({error}); give a text file with one name a line"
+        ) from error
     names = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
     if not names:
         raise LSegDiffError(f"{path}: split file is empty; give one name a line")

@@ -1,0 +1,1 @@
+"""Noise schedule and samplers; torch only, the networks come in as callables."""

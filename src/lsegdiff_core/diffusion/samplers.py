@@ -6,6 +6,7 @@ coordinates of Karras et al. 2022, and yield a `Step` after each step; the last 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -40,7 +41,7 @@ class Step(NamedTuple):
 def ddim(denoise: Denoise, z: Tensor, sigmas: Tensor, noise: Noise) -> Iterator[Step]:
     """Deterministic DDIM (Song et al. 2021, eq. 12 with eta = 0): Euler's method here; ``noise`` is not drawn."""
     levels = sigmas.tolist()
-    for i, (now, then) in enumerate(zip(levels[:-1], levels[1:], strict=True)):
+    for i, (now, then) in enumerate(itertools.pairwise(levels)):
         denoised = denoise(z, now)
         z = denoised + (then / now) * (z - denoised)
         yield Step(i, then, z, denoised)
@@ -49,7 +50,7 @@ def ddim(denoise: Denoise, z: Tensor, sigmas: Tensor, noise: Noise) -> Iterator[
 def heun(denoise: Denoise, z: Tensor, sigmas: Tensor, noise: Noise) -> Iterator[Step]:
     """Heun's second-order method (Karras et al. 2022, Algorithm 1); two evaluations a step but for the last."""
     levels = sigmas.tolist()
-    for i, (now, then) in enumerate(zip(levels[:-1], levels[1:], strict=True)):
+    for i, (now, then) in enumerate(itertools.pairwise(levels)):
         denoised = denoise(z, now)
         slope = (z - denoised) / now
         guess = z + (then - now) * slope
@@ -65,7 +66,7 @@ def dpmpp_2m(denoise: Denoise, z: Tensor, sigmas: Tensor, noise: Noise) -> Itera
     """DPM-Solver++(2M) (Lu et al. 2022, Algorithm 2): second order from the previous estimate, one evaluation."""
     levels = sigmas.tolist()
     previous: Tensor | None = None
-    for i, (now, then) in enumerate(zip(levels[:-1], levels[1:], strict=True)):
+    for i, (now, then) in enumerate(itertools.pairwise(levels)):
         denoised = denoise(z, now)
         if previous is None or then == 0:
             estimate = denoised
@@ -80,7 +81,7 @@ def dpmpp_2m(denoise: Denoise, z: Tensor, sigmas: Tensor, noise: Noise) -> Itera
 def ddpm(denoise: Denoise, z: Tensor, sigmas: Tensor, noise: Noise) -> Iterator[Step]:
     """Ancestral sampling from the DDPM posterior (Ho et al. 2020, eq. 6 and 7), fresh ``noise()`` at each step."""
     levels = sigmas.tolist()
-    for i, (now, then) in enumerate(zip(levels[:-1], levels[1:], strict=True)):
+    for i, (now, then) in enumerate(itertools.pairwise(levels)):
         denoised = denoise(z, now)
         ratio = (then / now) ** 2
         z = denoised + ratio * (z - denoised)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -32,12 +33,10 @@ class Denoiser(nn.Module):
         self.stem = nn.Conv2d(config.latent_channels, widths[0], 3, padding=1)
         self.conditions = nn.ModuleList(nn.Conv2d(config.cond_channels, width, 1) for width in widths)
         self.down_blocks = nn.ModuleList(ResBlock(width, width, embedding) for width in widths)
-        self.downs = nn.ModuleList(
-            nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.downs = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in itertools.pairwise(widths))
         self.attention = SelfAttention(widths[-1])
         self.middle = ResBlock(widths[-1], widths[-1], embedding)
-        self.ups = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.ups = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in itertools.pairwise(widths))
         self.up_blocks = nn.ModuleList(ResBlock(2 * width, width, embedding) for width in widths[:-1])
         self.norm = nn.GroupNorm(8, widths[0])
         self.head = nn.Conv2d(widths[0], config.latent_channels, 3, padding=1)

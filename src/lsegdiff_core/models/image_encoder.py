@@ -29,16 +29,15 @@ class SameConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, C_out, ceil(H / stride), ceil(W / stride))."""
+        x: Tensor = input
         kernel, stride = self.kernel_size[0], self.stride[0]
-        pads = [max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in input.shape[-2:]]
+        pads = [max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in x.shape[-2:]]
         if pads[0] % 2 or pads[1] % 2:
-            input = functional.pad(
-                input, (pads[1] // 2, pads[1] - pads[1] // 2, pads[0] // 2, pads[0] - pads[0] // 2)
-            )
+            x = functional.pad(x, (pads[1] // 2, pads[1] - pads[1] // 2, pads[0] // 2, pads[0] - pads[0] // 2))
             padding = (0, 0)
         else:
             padding = (pads[0] // 2, pads[1] // 2)
-        return functional.conv2d(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+        return functional.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
@@ -81,7 +80,8 @@ class InvertedResidual(nn.Module):
         h = functional.relu6(self.bn1(self.conv_pw(x)))
         h = functional.relu6(self.bn2(self.conv_dw(h)))
         h = self.bn3(self.conv_pwl(h))
-        return x + h if self.residual else h
+        out: Tensor = x + h if self.residual else h
+        return out
 
 
 class EfficientNetLite0(nn.Module):
@@ -143,9 +143,7 @@ class ImageEncoder(nn.Module):
         inputs = (4 * TAPS[1] + TAPS[2], TAPS[4], TAPS[6])
         self.lateral = nn.ModuleList(nn.Conv2d(channels, width, 1) for channels in inputs)
         self.context = nn.Conv2d(TAPS[6], width, 1)
-        self.smooth = nn.ModuleList(
-            nn.Sequential(nn.SiLU(), nn.Conv2d(width, width, 3, padding=1)) for _ in inputs
-        )
+        self.smooth = nn.ModuleList(nn.Sequential(nn.SiLU(), nn.Conv2d(width, width, 3, padding=1)) for _ in inputs)
 
     def train(self, mode: bool = True) -> ImageEncoder:
         """Switch the mode of everything but BatchNorm."""
@@ -176,4 +174,3 @@ class ImageEncoder(nn.Module):
         middle = self.smooth[1](x)
         x = self.lateral[0](fine) + functional.interpolate(x, scale_factor=2.0, mode="nearest")
         return [self.smooth[0](x), middle, coarse]
-

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
-        raise LSegDiffError(f"{path}: not a checkpoint ({str(error).splitlines()[0]}); delete it to start afresh") from error
+    except Exception as error:  # bytes that are no checkpoint make torch raise almost anything
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise LSegDiffError(f"{path}: not a checkpoint ({reason}); delete it to start afresh") from error
     return state

@@ -107,9 +107,7 @@ def _store(pairs: list[Pair], phantoms: int, seed: int, size: int, part: str) ->
     return Store(tuple(names), images, masks)
 
 
-def _frames(
-    pairs: list[Pair], phantoms: int, seed: int
-) -> Iterator[tuple[str, NDArray[np.uint8], NDArray[np.bool_]]]:
+def _frames(pairs: list[Pair], phantoms: int, seed: int) -> Iterator[tuple[str, NDArray[np.uint8], NDArray[np.bool_]]]:
     for pair in pairs:
         image, mask = read_image(pair.image), read_mask(pair.mask)
         if image.shape[:2] != mask.shape:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class EMA:
@@ -27,6 +27,6 @@ class EMA:
     def update(self, source: nn.Module, step: int) -> None:
         """Move the average towards ``source`` after training step ``step`` (from 0)."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        mine = [p for p in self.model.parameters() if p.is_floating_point()]
-        theirs = [p.detach() for p in source.parameters() if p.is_floating_point()]
+        mine: list[Tensor] = list(self.model.parameters())
+        theirs = [parameter.detach() for parameter in source.parameters()]
         torch._foreach_lerp_(mine, theirs, 1 - decay)

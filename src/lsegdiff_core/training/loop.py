@@ -63,7 +63,9 @@ def learning_rate(step: int, config: OptimConfig) -> float:
     return 0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * min(1.0, progress)))
 
 
-def fit(task: Task, store: Store, config: OptimConfig, seed: int, out: Path, stop_at: int | None = None) -> Iterator[Report]:
+def fit(
+    task: Task, store: Store, config: OptimConfig, seed: int, out: Path, stop_at: int | None = None
+) -> Iterator[Report]:
     """Train ``task``, resuming from ``out/last.pt`` when it is there.
 
     A run that was stopped and resumed gives the same weights, bit for bit, as one that was not (on a CPU with the
@@ -103,7 +105,9 @@ def fit(task: Task, store: Store, config: OptimConfig, seed: int, out: Path, sto
     if last.exists():
         state = load_checkpoint(last)
         if state["steps"] != config.steps or state["seed"] != seed:
-            raise LSegDiffError(f"{last}: belongs to a run of {state['steps']} steps with seed {state['seed']}; choose another folder")
+            raise LSegDiffError(
+                f"{last}: belongs to a run of {state['steps']} steps with seed {state['seed']}; choose another folder"
+            )
         task.model.load_state_dict(state["model"])
         ema.model.load_state_dict(state["ema"])
         optimiser.load_state_dict(state["optimiser"])
@@ -134,11 +138,13 @@ def fit(task: Task, store: Store, config: OptimConfig, seed: int, out: Path, sto
             loss, parts = task.loss(images, masks, step, step_generator(seed, step))
             if not torch.isfinite(loss):
                 names = ", ".join(store.names[index] for index in indices)
-                raise LSegDiffError(f"the loss is not finite at step {step}; the batch was: {names}; lower the learning rate or check these files")
+                raise LSegDiffError(
+                    f"the loss is not finite at step {step}; lower the rate or check this batch's files: {names}"
+                )
             for group, peak in zip(optimiser.param_groups, peaks, strict=True):
                 group["lr"] = peak * learning_rate(step, config)
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(task.model.parameters(), config.clip)
             optimiser.step()
             ema.update(task.model, step)
@@ -157,7 +163,9 @@ def fit(task: Task, store: Store, config: OptimConfig, seed: int, out: Path, sto
                 measures = task.score(ema.model)
                 if measures["score"] > best:
                     best = measures["score"]
-                    save_checkpoint(out / "best.pt", {"step": step, "measures": measures, "ema": ema.model.state_dict()})
+                    save_checkpoint(
+                        out / "best.pt", {"step": step, "measures": measures, "ema": ema.model.state_dict()}
+                    )
                 save()
                 yield Report(step, config.steps, measures, 0.0, 0.0, validation=True)
                 sums, began, counted = {}, time.perf_counter(), 0

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from lsegdiff_core.config import OptimConfig, TrainConfig, to_dict
+from lsegdiff_core.config import OptimConfig, TrainConfig, read_json, to_dict
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.files import write_text
 from lsegdiff_core.models.mask_vae import MaskVAE
+from lsegdiff_core.models.networks import Networks
 from lsegdiff_core.training.checkpoint import load_checkpoint
 from lsegdiff_core.training.datasets import Store, load_stores
 from lsegdiff_core.training.loop import Report, Task, fit
@@ -25,33 +25,13 @@ from lsegdiff_core.training.train_vae import VAETask, measure_latent_scale
 STORE_SCALE = 1.25
 
 
-@dataclass(frozen=True)
-class Trained:
-    """What training gives: networks with averaged weights, selected on validation.
-
-    Attributes
-    ----------
-    vae, model
-        The networks, in evaluation mode on the CPU.
-    latent_scale
-        Factor that brings the VAE's latents to unit variance.
-    measures
-        Validation measures of the selected weights.
-    """
-
-    vae: MaskVAE
-    model: ConditionalDenoiser
-    latent_scale: float
-    measures: dict[str, float]
-
-
 def train(
     config: TrainConfig,
     data: Path,
     beside: Path,
     out: Path,
     backbone: Path | None = None,
-    init: Trained | None = None,
+    init: Networks | None = None,
     device: torch.device | None = None,
 ) -> Iterator[tuple[str, Report]]:
     """Train both stages, one after the other, resuming whatever ``out`` holds.
@@ -96,7 +76,8 @@ def train(
     task = DenoiserTask(config, vae, scale, validation, device)
     assert isinstance(task.model, ConditionalDenoiser)
     if init is not None:
-        task.model.load_state_dict(init.model.state_dict())
+        task.model.encoder.load_state_dict(init.encoder.state_dict())
+        task.model.denoiser.load_state_dict(init.denoiser.state_dict())
     elif backbone is not None:
         load_backbone(task.model, backbone)
     yield from _stage("denoiser", task, store, config.denoiser, config.seed, out)
@@ -116,7 +97,9 @@ def load_backbone(model: ConditionalDenoiser, path: Path) -> None:
     try:
         weights = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise LSegDiffError(f"{path}: not a safetensors file ({error}); give timm's tf_efficientnet_lite0 weights") from error
+        raise LSegDiffError(
+            f"{path}: not a safetensors file ({error}); give timm's tf_efficientnet_lite0 weights"
+        ) from error
     backbone = model.encoder.backbone
     wanted = backbone.state_dict()
     missing = [name for name in wanted if name not in weights and not name.endswith("num_batches_tracked")]
@@ -125,13 +108,20 @@ def load_backbone(model: ConditionalDenoiser, path: Path) -> None:
     backbone.load_state_dict({name: weights.get(name, value).float() for name, value in wanted.items()})
 
 
-def collect(config: TrainConfig, out: Path) -> Trained:
-    """Gather the best weights of a finished training from ``out``."""
+def collect(config: TrainConfig, out: Path) -> tuple[Networks, dict[str, float]]:
+    """Return the networks with the best averaged weights of a training in ``out``, and their validation measures.
+
+    Raises
+    ------
+    LSegDiffError
+        If the training has not come to its first validation yet.
+    """
     best = load_checkpoint(out / "denoiser" / "best.pt")
     model = ConditionalDenoiser(config.model)
     model.load_state_dict(best["ema"])
-    scale = json.loads((out / "latent_scale.json").read_text())["latent_scale"]
-    return Trained(_best_vae(config, out), model.eval(), scale, {"step": best["step"], **best["measures"]})
+    scale = float(read_json(out / "latent_scale.json")["latent_scale"])
+    networks = Networks(_best_vae(config, out), model.encoder.eval(), model.denoiser.eval(), scale)
+    return networks, {"step": best["step"], **best["measures"]}
 
 
 def _best_vae(config: TrainConfig, out: Path) -> MaskVAE:

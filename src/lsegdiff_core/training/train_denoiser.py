@@ -14,6 +14,7 @@ from lsegdiff_core.diffusion.schedule import sampling_sigmas, sigma_at, time_at
 from lsegdiff_core.models.denoiser import Denoiser
 from lsegdiff_core.models.image_encoder import ImageEncoder
 from lsegdiff_core.models.mask_vae import MaskVAE
+from lsegdiff_core.models.networks import place
 from lsegdiff_core.training.augment import augment, plain
 from lsegdiff_core.training.datasets import Store
 from lsegdiff_core.training.losses import batch_dice, mask_loss
@@ -56,8 +57,8 @@ class DenoiserTask:
     ) -> None:
         torch.manual_seed(config.seed)
         self.config = config
-        self.model: nn.Module = ConditionalDenoiser(config.model).to(device, memory_format=torch.channels_last)
-        self.vae = vae.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+        self.model: nn.Module = place(ConditionalDenoiser(config.model), device)
+        self.vae = place(vae, device).eval().requires_grad_(False)
         self.latent_scale = latent_scale
         self.validation = validation
         self.device = device
@@ -81,7 +82,7 @@ class DenoiserTask:
         mask = mask.to(self.device)
         with torch.no_grad():
             z0 = self.vae.encode(mask)[0] * self.latent_scale
-        sigma, top, recycled = self._draw(len(image), step, generator)
+        sigma, recycled = self._draw(len(image), step, generator)
         noise = torch.randn((2, *z0.shape), generator=generator).to(self.device)
         with _autocast(self.device, encoder=True):
             cond = model.encoder(image)
@@ -95,7 +96,7 @@ class DenoiserTask:
         loss = losses.latent * latent + losses.decoded * decoded
         return loss, {"loss": loss.item(), "latent": latent.item(), "decoded": decoded.item()}
 
-    def _draw(self, count: int, step: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    def _draw(self, count: int, step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         losses, sigma_max = self.config.loss, self.config.model.schedule.sigma_max
         time, choice, again = torch.rand((3, count), generator=generator)
         top = choice < losses.top
@@ -103,7 +104,7 @@ class DenoiserTask:
         sigma = sigma_at(time.double()).float().clamp(max=sigma_max)
         # own estimates are worth recycling only when they begin to look like masks
         recycled = ~top & (again < losses.recycle) & (step >= self.config.denoiser.steps // 20)
-        return sigma.to(self.device), top.to(self.device), recycled.to(self.device)
+        return sigma.to(self.device), recycled.to(self.device)
 
     def _recycle(
         self, denoiser: Denoiser, z0: Tensor, recycled: Tensor, noise: Tensor, cond: Sequence[Tensor]
@@ -122,7 +123,7 @@ class DenoiserTask:
     def score(self, model: nn.Module) -> dict[str, float]:
         """Return the mean Dice of the validation images at each step count; ``score`` is the mean of them."""
         assert isinstance(model, ConditionalDenoiser)
-        size, sigma_max = self.config.model.encoder.size, self.config.model.schedule.sigma_max
+        size = self.config.model.encoder.size
         values: dict[int, list[Tensor]] = {steps: [] for steps in VALIDATION_STEPS}
         for index in range(0, len(self.validation), 16):
             part = slice(index, index + 16)
@@ -130,18 +131,24 @@ class DenoiserTask:
             image, mask = image.to(self.device), mask.to(self.device)
             cond = model.encoder(image)
 
-            def denoise(z: Tensor, sigma: float, cond: Sequence[Tensor] = cond) -> Tensor:
-                estimate: Tensor = model.denoiser(z, torch.full((len(z),), sigma, device=z.device), cond)
-                return estimate
-
             shape = (len(image), self.config.model.vae.latent_channels, size // 8, size // 8)
             noise = torch.randn(shape, generator=torch.Generator().manual_seed(index)).to(self.device)
             for steps in VALIDATION_STEPS:
-                *_, final = ddim(denoise, noise * sigma_max, sampling_sigmas(steps, sigma_max), lambda: noise)
-                logits = self.vae.decode(final.z / self.latent_scale)
+                final = self._sample(model.denoiser, noise, cond, steps)
+                logits = self.vae.decode(final / self.latent_scale)
                 values[steps].append(batch_dice(logits > 0, mask > 0.5))
         means = {f"dice_{steps}": torch.cat(dice).mean().item() for steps, dice in values.items()}
         return {"score": sum(means.values()) / len(means), **means}
+
+    def _sample(self, denoiser: Denoiser, noise: Tensor, cond: Sequence[Tensor], steps: int) -> Tensor:
+        sigma_max = self.config.model.schedule.sigma_max
+
+        def denoise(z: Tensor, sigma: float) -> Tensor:
+            estimate: Tensor = denoiser(z, torch.full((len(z),), sigma, device=z.device), cond)
+            return estimate
+
+        *_, final = ddim(denoise, noise * sigma_max, sampling_sigmas(steps, sigma_max), lambda: noise)
+        return final.z
 
 
 def _autocast(device: torch.device, encoder: bool = False) -> contextlib.AbstractContextManager[object]:

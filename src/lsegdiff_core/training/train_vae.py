@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from lsegdiff_core.config import OptimConfig, TrainConfig
 from lsegdiff_core.models.mask_vae import MaskVAE
+from lsegdiff_core.models.networks import place
 from lsegdiff_core.training.augment import augment, plain
 from lsegdiff_core.training.datasets import Store
 from lsegdiff_core.training.losses import batch_dice, kl_divergence, mask_loss
@@ -28,7 +29,7 @@ class VAETask:
     def __init__(self, config: TrainConfig, validation: Store, device: torch.device) -> None:
         torch.manual_seed(config.seed)
         self.config = config
-        self.model: nn.Module = MaskVAE(config.model.vae).to(device, memory_format=torch.channels_last)
+        self.model: nn.Module = place(MaskVAE(config.model.vae), device)
         self.validation = validation
         self.device = device
 

@@ -1,0 +1,49 @@
+# make demo [IMAGE=path]   a polyp segmented in napari (or, without a display, in demo/)
+# make test                every check of the project
+.PHONY: demo test lint clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+# system libraries that a Qt window needs on a bare Debian or Ubuntu
+APT := xvfb libegl1 libgl1 libfontconfig1 libdbus-1-3 libxkbcommon-x11-0 libxcb-cursor0 libxcb-icccm4 libxcb-image0 \
+	libxcb-keysyms1 libxcb-randr0 libxcb-render-util0 libxcb-shape0 libxcb-xinerama0 libxcb-xkb1
+DESKTOP := $(or $(DISPLAY),$(WAYLAND_DISPLAY),$(filter Darwin,$(shell uname)))
+# the tests draw into a display of their own: none of their windows appears on a desktop
+XVFB := xvfb-run -a -s "-screen 0 1600x1000x24"
+
+demo: .venv/.app .venv/.system
+	$(BIN)/lsegdiff demo --out demo $(if $(IMAGE),--image "$(IMAGE)")
+	$(if $(DESKTOP),,$(XVFB)) $(BIN)/python -m napari_lsegdiff.demo --out demo $(if $(IMAGE),--image "$(IMAGE)") \
+		$(if $(DESKTOP),,--screenshot)
+
+test: .venv/.test .venv/.system lint
+	$(XVFB) $(BIN)/python -m pytest
+
+lint: .venv/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/.app: pyproject.toml constraints.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[all]"
+	touch $@
+
+.venv/.test: pyproject.toml constraints.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[all,test]"
+	touch $@ .venv/.app
+
+# as root on Debian or Ubuntu the libraries are installed; elsewhere what is missing is said
+.venv/.system: | .venv/bin/python
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		dpkg -s $(APT) >/dev/null 2>&1 || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(APT) >/dev/null; }; \
+	elif [ -z "$(DESKTOP)" ] && ! command -v xvfb-run >/dev/null; then \
+		echo "xvfb-run is missing; install it, on Debian or Ubuntu: sudo apt-get install $(APT)" >&2; exit 1; \
+	fi
+	@touch $@
+
+clean:
+	rm -rf .venv demo build src/*.egg-info

@@ -1,0 +1,112 @@
+"""Where the time of a prediction goes."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lsegdiff_core.config import MorphologyConfig
+from lsegdiff_core.data.geometry import Geometry
+from lsegdiff_core.data.images import read_image
+from lsegdiff_core.data.phantom import draw_phantom
+from lsegdiff_core.models.mask_vae import STRIDE
+from lsegdiff_core.morphology import refine
+from lsegdiff_core.predictor import Predictor
+
+# The stages of a prediction in their order; True where the network works.
+STAGES = {
+    "read": False,
+    "geometry": False,
+    "encoder": True,
+    "denoiser step": True,
+    "decoder": True,
+    "geometry back": False,
+    "morphology": False,
+}
+# A refinement with every step switched on, so that the stage is not flattered.
+MORPHOLOGY = MorphologyConfig(opening=3, closing=3, smooth=2, min_area=200, keep_largest=True)
+
+
+def latency(predictor: Predictor, rounds: int, height: int = 1080, width: int = 1920) -> Iterator[dict[str, Any]]:
+    """Time each stage of a prediction on a synthetic JPEG frame.
+
+    Parameters
+    ----------
+    predictor
+        The model.
+    rounds
+        How often; two more rounds come first and are not counted.
+    height, width
+        Size of the frame in pixels.
+
+    Yields
+    ------
+    dict
+        One row a round: the seconds of each of `STAGES`.
+    """
+    import imageio.v3 as iio
+
+    size = predictor.manifest.model.encoder.size
+    latent = (1, predictor.manifest.model.vae.latent_channels, size // STRIDE, size // STRIDE)
+    noise = torch.randn(latent, generator=torch.Generator().manual_seed(0)).to(predictor.device)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "frame.jpg"
+        frame = draw_phantom(seed=1, height=height, width=width)
+        iio.imwrite(path, frame.image)
+        sigma_max = predictor.manifest.model.schedule.sigma_max
+        for index in range(rounds + 2):
+            watch = _Stopwatch(predictor.device)
+            image = read_image(path)
+            watch.lap("read")
+            geometry = Geometry.of(image)
+            square = geometry.to_square(image, size)
+            watch.lap("geometry")
+            cond = predictor.encode(square)
+            watch.lap("encoder")
+            z = predictor.denoise(noise * sigma_max, sigma_max, cond)
+            watch.lap("denoiser step")
+            predictor.decode(z)
+            watch.lap("decoder")
+            # the truth stands in for the probability, so that the stages after the network always have work to do
+            truth = geometry.mask_to_square(frame.mask, size)
+            watch.lap("")
+            full = geometry.from_square(truth)
+            watch.lap("geometry back")
+            refine(full, MORPHOLOGY)
+            watch.lap("morphology")
+            if index >= 2:
+                yield {"round": index - 2, **{stage: watch.laps[stage] for stage in STAGES}}
+
+
+class _Stopwatch:
+    """Seconds since the last lap, by stage; waits for the device before it looks at the clock."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.laps: dict[str, float] = {}
+        self.mark = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        now = time.perf_counter()
+        self.laps[stage], self.mark = now - self.mark, now
+
+
+def summarise_latency(rows: list[dict[str, Any]], steps: int = 4) -> list[dict[str, Any]]:
+    """Return the median seconds of each stage, and of network and surroundings at ``steps`` sampler steps."""
+    medians = {stage: float(np.median([row[stage] for row in rows])) for stage in STAGES}
+    network = sum(medians[stage] * (steps if stage == "denoiser step" else 1) for stage in STAGES if STAGES[stage])
+    around = sum(medians[stage] for stage in STAGES if not STAGES[stage])
+    return [
+        *({"stage": stage, "seconds": seconds} for stage, seconds in medians.items()),
+        {"stage": f"network at {steps} steps", "seconds": network},
+        {"stage": "around the network", "seconds": around},
+        {"stage": "around / network", "ratio": around / network},
+    ]

@@ -1,0 +1,322 @@
+"""The command line: ``lsegdiff``. Heavy libraries are imported by the command that needs them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lsegdiff_core import __version__
+from lsegdiff_core.bundle import available_bundles, find_bundle, read_manifest
+from lsegdiff_core.config import SAMPLER_NAMES, MorphologyConfig, SamplingConfig
+from lsegdiff_core.errors import LSegDiffError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from lsegdiff_core.training.loop import Report
+
+
+def _licences() -> str:
+    lines = [f"{name}: {read_manifest(find_bundle(name)).licence}" for name in available_bundles()]
+    return "Bundled models — " + "; ".join(lines) if lines else "No model is bundled."
+
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help=(
+        "Latent diffusion segmentation of colon polyps and skin lesions.\n\n"
+        "Start with 'lsegdiff demo', then 'lsegdiff predict IMAGE'. Check an installation with 'lsegdiff doctor'.\n\n"
+        f"{_licences()}\n\nNot a medical device."
+    ),
+)
+bench = typer.Typer(no_args_is_help=True, help="Measure; every command writes its rows with --json.")
+app.add_typer(bench, name="bench")
+
+Bundle = Annotated[str, typer.Option(help="Name of a bundled model or path of a bundle's folder.")]
+Device = Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu, cuda or mps.")]
+Json = Annotated[Path | None, typer.Option("--json", help="Write summary and rows to this file.")]
+Sampler = Annotated[
+    str | None, typer.Option(help=f"One of {', '.join(SAMPLER_NAMES)}; the bundle's default if left out.")
+]
+Seeds = Annotated[
+    int | None,
+    typer.Option(help="Number of seeds: the samples of seeds 0, 1, … are averaged; the bundle's default if left out."),
+]
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def demo(
+    image: Annotated[Path | None, typer.Option(help="Your own image; the built-in synthetic one if left out.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the mask and the overlay.")] = Path("demo"),
+    bundle: Bundle = "polyp",
+    device: Device = "auto",
+) -> None:
+    """Segment the built-in sample image (or your own) and write mask and overlay."""
+    from lsegdiff_core.demo import run_demo
+    from lsegdiff_core.predictor import Predictor
+
+    files, score = run_demo(Predictor(bundle, device), out, image)
+    for path in files:
+        print(f"wrote     {path}")
+    if score is not None:
+        print(f"Dice      {score:.3f} against the phantom's truth")
+
+
+@app.command()
+def predict(
+    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of images.")],
+    out: Annotated[Path, typer.Option(help="Folder for the masks.")] = Path("masks"),
+    bundle: Bundle = "polyp",
+    device: Device = "auto",
+    steps: Annotated[int | None, typer.Option(help="Sampler steps, 1 to 50; the bundle's default if left out.")] = None,
+    sampler: Sampler = None,
+    seeds: Seeds = None,
+    format: Annotated[
+        str, typer.Option(help="png (0 and 255), indexed-png (object ids) or coco (RLE in JSON).")
+    ] = "png",
+    threshold: Annotated[float | None, typer.Option(help="Foreground from this probability on.")] = None,
+    opening: Annotated[float, typer.Option(help="Radius of the opening, pixels of the image.")] = 0.0,
+    closing: Annotated[float, typer.Option(help="Radius of the closing, pixels of the image.")] = 0.0,
+    smooth: Annotated[float, typer.Option(help="Sigma of the contour's smoothing, pixels of the image.")] = 0.0,
+    min_area: Annotated[int, typer.Option(help="Remove components of fewer pixels.")] = 0,
+    fill_holes: Annotated[bool, typer.Option(help="Fill holes.")] = True,
+    keep_largest: Annotated[bool, typer.Option(help="Keep the largest component only.")] = False,
+) -> None:
+    """Segment images: one mask and one provenance sidecar each.
+
+    Example: lsegdiff predict frames/ --out masks/ --steps 4 --seeds 8 --smooth 2
+    """
+    from lsegdiff_core.data.images import read_image
+    from lsegdiff_core.data.readers import list_images
+    from lsegdiff_core.export import EXPORTERS, export_labels
+    from lsegdiff_core.predictor import Predictor
+
+    if format not in EXPORTERS:
+        raise LSegDiffError(f"--format: unknown name '{format}'; choose one of {', '.join(EXPORTERS)}")
+    files = [path for given in images for path in (list_images(given) if given.is_dir() else [given])]
+    stems = [path.stem for path in files]
+    twice = next((stem for stem in stems if stems.count(stem) > 1), None)
+    if twice is not None:
+        raise LSegDiffError(f"images: two files are named '{twice}', their masks would overwrite each other; run twice")
+    predictor = Predictor(bundle, device)
+    sampling = _sampling(predictor.manifest.sampling, steps, sampler, seeds)
+    morphology = MorphologyConfig(
+        threshold=predictor.manifest.threshold if threshold is None else threshold,
+        opening=opening,
+        closing=closing,
+        smooth=smooth,
+        min_area=min_area,
+        fill_holes=fill_holes,
+        keep_largest=keep_largest,
+    )
+    suffix = ".json" if format == "coco" else ".png"
+    for index, path in enumerate(files, start=1):
+        predictor.set_image(read_image(path), path.name)
+        prediction = predictor.predict(sampling).refined(morphology)
+        target = out / f"{path.stem}{suffix}"
+        export_labels(prediction.labels, target, format, prediction.provenance)
+        print(f"{index}/{len(files)}  {target}  {prediction.mask.mean():.1%} of the image")
+
+
+@app.command()
+def evaluate(
+    data: Annotated[Path, typer.Option(help="Folder of pairs: images/ and masks/, or a known data set's layout.")],
+    split: Annotated[Path | None, typer.Option(help="Split file, one name a line; all pairs if left out.")] = None,
+    bundle: Bundle = "polyp",
+    device: Device = "auto",
+    steps: Annotated[str, typer.Option(help="Step counts to compare, for example 1,4,10.")] = "",
+    sampler: Sampler = None,
+    seeds: Seeds = None,
+    json_file: Json = None,
+) -> None:
+    """Measure Dice, IoU, HD95 and time on images with masks.
+
+    Example: lsegdiff evaluate --data kvasir-seg --split test.txt --steps 1,4,10 --json result.json
+    """
+    from lsegdiff_core.data.readers import read_pairs
+    from lsegdiff_core.evaluation import describe_run, summarise
+    from lsegdiff_core.evaluation import evaluate as rows_of
+    from lsegdiff_core.predictor import Predictor
+
+    pairs = read_pairs(data, split)
+    predictor = Predictor(bundle, device)
+    default = predictor.manifest.sampling
+    samplings = [_sampling(default, count, sampler, seeds) for count in _numbers(steps, "--steps")] or [
+        _sampling(default, None, sampler, seeds)
+    ]
+    morphology = MorphologyConfig(threshold=predictor.manifest.threshold)
+    rows: list[dict[str, Any]] = []
+    with typer.progressbar(length=len(pairs), label="evaluate", file=sys.stderr) as bar:
+        for row in rows_of(predictor, pairs, samplings, morphology):
+            rows.append(row)
+            if len(rows) % len(samplings) == 0:
+                bar.update(1)
+    summary = summarise(rows)
+    print("steps    n   Dice   [95 % interval]    IoU    [95 % interval]    HD95 px   s/image")
+    for row in summary:
+        print(
+            f"{row['steps']:5d} {row['n']:4d}  {row['dice']:.4f}  [{row['dice_low']:.4f}, {row['dice_high']:.4f}]  "
+            f"{row['iou']:.4f}  [{row['iou_low']:.4f}, {row['iou_high']:.4f}]  {row['hd95']:7.1f}   "
+            f"{row['seconds_per_image']:7.3f}"
+        )
+    first = summary[0]
+    print(f"mask VAE round trip: Dice {first['reconstruction']:.4f}, worst image {first['reconstruction_worst']:.4f}")
+    _write_json(json_file, summary, rows, describe_run(predictor, bundle, split))
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="JSON file; validation lists lie beside it.")],
+    data: Annotated[Path, typer.Option(help="Folder that the config's sources are relative to.")],
+    out: Annotated[Path, typer.Option(help="Folder of checkpoints; a stopped training goes on from it.")] = Path(
+        "runs/train"
+    ),
+    backbone: Annotated[
+        Path | None, typer.Option(help="safetensors of timm's tf_efficientnet_lite0, to start from.")
+    ] = None,
+    init: Annotated[str | None, typer.Option(help="Bundle to start from instead.")] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="Where to write the finished bundle; OUT/bundle if left out.")
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Train mask VAE, image encoder and denoiser, and write a bundle. Ctrl+C stops; the same command goes on.
+
+    Example: lsegdiff train configs/polyp/config.json --data DATA --backbone tf_efficientnet_lite0.safetensors
+    """
+    from lsegdiff_core.allocator import keep_large_buffers
+    from lsegdiff_core.bundle import load_networks
+    from lsegdiff_core.config import TrainConfig, load_config
+    from lsegdiff_core.predictor import resolve_device
+    from lsegdiff_core.release import release
+    from lsegdiff_core.training.run import train as run
+
+    keep_large_buffers()
+    settings = load_config(TrainConfig, config)
+    start = None if init is None else load_networks(find_bundle(init))[1]
+    try:
+        for stage, report in run(settings, data, config.parent, out, backbone, start, resolve_device(device)):
+            print(_report_line(stage, report), flush=True)
+    except KeyboardInterrupt:
+        print(f"stopped; the same command goes on from {out}")
+        raise typer.Exit(130) from None
+    target = bundle or out / "bundle"
+    manifest = release(settings, out, target)
+    print(f"wrote     {target} (validation {manifest.training['validation']})")
+
+
+def _report_line(stage: str, report: Report) -> str:
+    values = "  ".join(f"{name} {value:.4f}" for name, value in report.values.items())
+    if report.validation:
+        return f"{stage} {report.step}/{report.steps}  validation  {values}"
+    speed = f"{report.images_per_second:.1f} images/s  {report.seconds_left / 60:.0f} min left"
+    return f"{stage} {report.step}/{report.steps}  {values}  {speed}"
+
+
+@app.command()
+def doctor(bundle: Bundle = "polyp", device: Device = "auto") -> None:
+    """Check the installation: versions, device, and whether the bundle still gives the result it was released with."""
+    import platform
+
+    from lsegdiff_core.predictor import Predictor
+    from lsegdiff_core.release import TOLERANCE, replay_difference
+
+    import_versions = {"napari-lsegdiff": __version__, "python": platform.python_version()}
+    from importlib.metadata import PackageNotFoundError, version
+
+    for package in ("torch", "numpy", "scikit-image", "napari"):
+        try:
+            import_versions[package] = version(package)
+        except PackageNotFoundError:
+            import_versions[package] = "not installed"
+    for package, found in import_versions.items():
+        print(f"{package:16s} {found}")
+    folder = find_bundle(bundle)
+    predictor = Predictor(bundle, device)
+    manifest = predictor.manifest
+    print(f"{'device':16s} {predictor.device}")
+    print(f"{'bundle':16s} {manifest.name}: {manifest.description}")
+    print(f"{'licence':16s} {manifest.licence}")
+    print(f"{'validation':16s} {manifest.training.get('validation')}")
+    difference = replay_difference(predictor, folder)
+    if difference > TOLERANCE:
+        raise LSegDiffError(
+            f"bundle '{bundle}': replay differs by {difference:.1e} in probability (at most {TOLERANCE:.0e}); "
+            "this installation computes something else, try --device cpu or another torch"
+        )
+    print(f"{'replay':16s} ok, largest difference in probability {difference:.1e}")
+    print("Not a medical device.")
+
+
+@bench.command("latency")
+def bench_latency(
+    bundle: Bundle = "polyp",
+    device: Device = "auto",
+    rounds: Annotated[int, typer.Option(min=1, help="Measured rounds; the median counts.")] = 15,
+    json_file: Json = None,
+) -> None:
+    """Median time of each stage of a prediction on a 1920 x 1080 frame."""
+    from lsegdiff_core.benchmark import latency, summarise_latency
+    from lsegdiff_core.evaluation import describe_run
+    from lsegdiff_core.predictor import Predictor
+
+    predictor = Predictor(bundle, device)
+    rows = list(latency(predictor, rounds))
+    summary = summarise_latency(rows)
+    for row in summary:
+        value = f"{row['seconds'] * 1000:8.1f} ms" if "seconds" in row else f"{row['ratio']:8.2f}"
+        print(f"{row['stage']:20s} {value}")
+    _write_json(json_file, summary, rows, describe_run(predictor, bundle, None))
+
+
+def _sampling(default: SamplingConfig, steps: int | None, sampler: str | None, seeds: int | None) -> SamplingConfig:
+    if seeds is not None and seeds < 1:
+        raise LSegDiffError(f"--seeds: {seeds} is not a number of samples; give 1 or more")
+    return SamplingConfig(
+        steps=default.steps if steps is None else steps,
+        sampler=sampler or default.sampler,
+        seeds=default.seeds if seeds is None else tuple(range(seeds)),
+    )
+
+
+def _numbers(text: str, option: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",") if part.strip()]
+    except ValueError as error:
+        raise LSegDiffError(f"{option}: '{text}' is not a list of whole numbers such as 1,4,10") from error
+
+
+def _write_json(
+    path: Path | None, summary: list[dict[str, Any]], rows: Iterable[dict[str, Any]], run: dict[str, Any]
+) -> None:
+    if path is None:
+        return
+    from lsegdiff_core.files import write_text
+
+    command = "lsegdiff " + " ".join(sys.argv[1:])
+    write_text(path, json.dumps({"command": command, "run": run, "summary": summary, "images": list(rows)}, indent=1))
+    print(f"wrote     {path}")
+
+
+def main() -> None:
+    """Run the command line; a mistake of the user gives one line and exit code 2."""
+    try:
+        app()
+    except LSegDiffError as error:
+        print(f"lsegdiff: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,67 @@
+"""Objects as COCO annotations with compressed run lengths, which keep holes and separate parts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsegdiff_core.errors import LSegDiffError
+
+DEFAULT_CLASSES = ("lesion",)
+
+
+def encode(labels: NDArray[np.integer], provenance: Mapping[str, Any]) -> bytes:
+    """Return ``labels`` (H, W) as a COCO JSON file.
+
+    An annotation has its object's id; its category is the first class, whose id is 1.
+
+    Parameters
+    ----------
+    labels
+        (H, W); 0 is background.
+    provenance
+        ``classes``, a list of names, becomes the categories (default: "lesion"), and ``image``'s ``name`` the image's
+        file name (default: empty).
+
+    Raises
+    ------
+    LSegDiffError
+        If ``classes`` is not a list of names.
+    """
+    classes = provenance.get("classes", DEFAULT_CLASSES)
+    if not isinstance(classes, list | tuple) or not classes or not all(isinstance(name, str) for name in classes):
+        raise LSegDiffError(f"provenance.classes: {classes!r} is not a list of names; give for example ['polyp']")
+    image = provenance.get("image")
+    height, width = labels.shape
+    dataset = {
+        "images": [
+            {
+                "id": 1,
+                "file_name": str(image.get("name", "")) if isinstance(image, Mapping) else "",
+                "height": height,
+                "width": width,
+            }
+        ],
+        "annotations": [_annotation(labels, int(index)) for index in np.unique(labels) if index],
+        "categories": [{"id": number, "name": name} for number, name in enumerate(classes, start=1)],
+    }
+    return json.dumps(dataset, allow_nan=False).encode()
+
+
+def _annotation(labels: NDArray[np.integer], index: int) -> dict[str, Any]:
+    from pycocotools import mask as coco_mask
+
+    runs = coco_mask.encode(np.asfortranarray(labels == index, dtype=np.uint8))
+    return {
+        "id": index,
+        "image_id": 1,
+        "category_id": 1,
+        "segmentation": {"size": [int(side) for side in runs["size"]], "counts": runs["counts"].decode("ascii")},
+        "area": int(coco_mask.area(runs)),
+        "bbox": [float(value) for value in coco_mask.toBbox(runs)],
+        "iscrowd": 0,
+    }

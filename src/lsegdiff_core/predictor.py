@@ -1,0 +1,201 @@
+"""One image in, many questions asked: encode once, sample as often as one likes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Generator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+import lsegdiff_core
+from lsegdiff_core.allocator import keep_large_buffers
+from lsegdiff_core.bundle import bundle_hash, find_bundle, load_networks
+from lsegdiff_core.config import MorphologyConfig, SamplingConfig, to_dict
+from lsegdiff_core.data.geometry import Geometry
+from lsegdiff_core.data.images import to_rgb
+from lsegdiff_core.diffusion.samplers import SAMPLERS
+from lsegdiff_core.diffusion.schedule import sampling_sigmas
+from lsegdiff_core.errors import LSegDiffError
+from lsegdiff_core.models.mask_vae import STRIDE
+from lsegdiff_core.models.networks import place
+from lsegdiff_core.prediction import Prediction
+
+keep_large_buffers()
+
+
+class Progress(NamedTuple):
+    """``done`` of ``total`` sampler steps."""
+
+    done: int
+    total: int
+
+
+class _Encoded(NamedTuple):
+    geometry: Geometry
+    cond: list[Tensor]
+    source: dict[str, Any]
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the torch device for ``name``: ``auto``, ``cpu``, ``cuda`` or ``mps``; auto takes a GPU if there is one.
+
+    Raises
+    ------
+    LSegDiffError
+        If the name is unknown or this machine has no such device.
+    """
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        name = next(kind for kind in ("cuda", "mps", "cpu") if available[kind])
+    if name not in available:
+        raise LSegDiffError(f"device: unknown name '{name}'; choose auto, {', '.join(available)}")
+    if not available[name]:
+        raise LSegDiffError(f"device: '{name}' was asked for, but torch finds none on this machine; choose auto or cpu")
+    return torch.device(name)
+
+
+class Predictor:
+    """Segments images with a bundle.
+
+    `set_image` runs the image encoder once; `predict` and `steps` then ask as often as one likes, paying for the
+    denoiser and the decoder only.
+
+    Parameters
+    ----------
+    bundle
+        Name of a bundled model or path of a bundle's folder.
+    device
+        ``auto``, ``cpu``, ``cuda`` or ``mps``.
+
+    Raises
+    ------
+    LSegDiffError
+        If the bundle cannot be read or the device is not there.
+
+    Examples
+    --------
+    >>> from lsegdiff_core.data.phantom import draw_phantom
+    >>> from lsegdiff_core.predictor import Predictor
+    >>> predictor = Predictor("polyp", device="cpu")
+    >>> predictor.set_image(draw_phantom(seed=1).image)
+    >>> predictor.predict().mask.shape
+    (480, 640)
+    """
+
+    def __init__(self, bundle: str = "polyp", device: str = "auto") -> None:
+        folder = find_bundle(bundle)
+        self.device = resolve_device(device)
+        self.manifest, self._networks = load_networks(folder)
+        for network in self._networks.components.values():
+            place(network, self.device)
+        self._identity = {"name": self.manifest.name, "sha256": bundle_hash(folder)}
+        self._encoded: _Encoded | None = None
+
+    def set_image(self, image: NDArray[Any], name: str = "image") -> None:
+        """Take an image and encode it.
+
+        Parameters
+        ----------
+        image
+            Grey, RGB or RGBA of any numeric type; see `lsegdiff_core.data.images.to_rgb`.
+        name
+            What messages and the provenance call it.
+
+        Raises
+        ------
+        LSegDiffError
+            If it is not an image or holds NaN.
+        """
+        rgb = to_rgb(image, name)
+        geometry = Geometry.of(rgb)
+        square = geometry.to_square(rgb, self.manifest.model.encoder.size)
+        cond = self.encode(square)
+        digest = hashlib.sha256(np.ascontiguousarray(rgb).data).hexdigest()
+        source = {"name": name, "sha256": digest, "height": rgb.shape[0], "width": rgb.shape[1]}
+        self._encoded = _Encoded(geometry, cond, source)
+
+    def encode(self, square: NDArray[np.uint8]) -> list[Tensor]:
+        """Return the condition for a square RGB image (S, S, 3) uint8: a pyramid of features, batch 1."""
+        pixels = torch.from_numpy(square.copy()).to(self.device).permute(2, 0, 1)[None].float() / 127.5 - 1
+        features: list[Tensor] = self._networks.encoder(pixels.contiguous(memory_format=torch.channels_last))
+        return features
+
+    def denoise(self, z: Tensor, sigma: float, cond: list[Tensor]) -> Tensor:
+        """Return the denoiser's estimate of z0 for ``z`` (K, C, h, w), under one condition for all K."""
+        levels = torch.full((len(z),), sigma, dtype=torch.float32, device=self.device)
+        estimate: Tensor = self._networks.denoiser(z, levels, [level.expand(len(z), -1, -1, -1) for level in cond])
+        return estimate
+
+    def encode_mask(self, mask: Tensor) -> Tensor:
+        """Return the latent (B, C, h, w) of square masks (B, 1, S, S) float32 of 0 and 1, scaled to unit variance."""
+        mean: Tensor = self._networks.vae.encode(mask.to(self.device))[0]
+        return mean * self._networks.latent_scale
+
+    def decode(self, z: Tensor) -> NDArray[np.float32]:
+        """Return the probabilities (K, S, S) float32 of the latents ``z`` (K, C, h, w)."""
+        logits = self._networks.vae.decode(z / self._networks.latent_scale)
+        probability: NDArray[np.float32] = logits[:, 0].sigmoid().cpu().numpy()
+        return probability
+
+    def steps(self, sampling: SamplingConfig | None = None) -> Generator[Progress, None, Prediction]:
+        """Segment the image, yielding after every sampler step; the generator's return value is the prediction.
+
+        Closing the generator cancels. The same seed gives the same noise on every device and with any other seeds
+        beside it.
+
+        Parameters
+        ----------
+        sampling
+            Steps, sampler and seeds; the bundle's default when None.
+
+        Raises
+        ------
+        LSegDiffError
+            If no image was set.
+        """
+        if self._encoded is None:
+            raise LSegDiffError("image: none is set; call set_image first")
+        geometry, cond, image = self._encoded
+        sampling = sampling or self.manifest.sampling
+        size = self.manifest.model.vae.size // STRIDE
+        shape = (self.manifest.model.vae.latent_channels, size, size)
+        generators = [torch.Generator().manual_seed(seed) for seed in sampling.seeds]
+
+        def noise() -> Tensor:
+            return torch.stack([torch.randn(shape, generator=generator) for generator in generators]).to(self.device)
+
+        sigmas = sampling_sigmas(sampling.steps, self.manifest.model.schedule.sigma_max)
+        sampler = SAMPLERS[sampling.sampler]
+        z = noise() * float(sigmas[0])
+        for step in sampler(lambda z, sigma: self.denoise(z, sigma, cond), z, sigmas, noise):
+            z = step.z
+            yield Progress(step.i + 1, sampling.steps)
+        squares = self.decode(z)
+        source = {
+            "image": image,
+            "bundle": self._identity,
+            "classes": list(self.manifest.classes),
+            "sampling": to_dict(sampling),
+            "device": str(self.device),
+            "versions": {
+                "napari-lsegdiff": lsegdiff_core.__version__,
+                "torch": torch.__version__,
+                "numpy": np.__version__,
+            },
+        }
+        morphology = MorphologyConfig(threshold=self.manifest.threshold)
+        return Prediction(geometry.from_square(squares.mean(axis=0)), squares, geometry, morphology, source)
+
+    def predict(self, sampling: SamplingConfig | None = None) -> Prediction:
+        """Segment the image that was set; `steps` without the progress."""
+        run = self.steps(sampling)
+        while True:
+            try:
+                next(run)
+            except StopIteration as finished:
+                prediction: Prediction = finished.value
+                return prediction

@@ -1,0 +1,56 @@
+"""From a finished training to a bundle, and the check that a bundle still does what it did."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from lsegdiff_core.bundle import Manifest, load_networks, read_replay, save_bundle
+from lsegdiff_core.config import SamplingConfig, TrainConfig, to_dict
+from lsegdiff_core.data.phantom import draw_phantom
+from lsegdiff_core.predictor import Predictor
+from lsegdiff_core.training.run import collect
+
+TOLERANCE = 1e-4
+REPLAY_SEED = 2
+
+
+def release(config: TrainConfig, out: Path, folder: Path) -> Manifest:
+    """Write the best weights of the training in ``out`` as a bundle, with a test image and its result.
+
+    Parameters
+    ----------
+    config
+        The training's config.
+    out
+        Its folder.
+    folder
+        The bundle's folder.
+    """
+    networks, measures = collect(config, out)
+    manifest = Manifest(
+        name=config.name,
+        description=config.description,
+        licence=config.licence,
+        classes=config.classes,
+        model=config.model,
+        latent_scale=networks.latent_scale,
+        sampling=SamplingConfig(),
+        threshold=0.5,
+        training={"config": to_dict(config), "validation": {key: round(value, 4) for key, value in measures.items()}},
+    )
+    save_bundle(folder, manifest, networks)
+    image = draw_phantom(REPLAY_SEED, 192, 256).image
+    predictor = Predictor(str(folder), device="cpu")
+    predictor.set_image(image)
+    # the replay is made from the weights as stored, in half precision
+    _, stored = load_networks(folder)
+    return save_bundle(folder, manifest, stored, replay=(image, predictor.predict().probability))
+
+
+def replay_difference(predictor: Predictor, folder: Path) -> float:
+    """Return the largest difference in probability between the bundle's test result and this machine's."""
+    image, expected = read_replay(folder)
+    predictor.set_image(image)
+    return float(np.abs(predictor.predict().probability - expected).max())
