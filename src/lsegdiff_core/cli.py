@@ -37,7 +37,7 @@ app = typer.Typer(
         f"{_licences()}\n\nNot a medical device."
     ),
 )
-bench = typer.Typer(no_args_is_help=True, help="Measure; every command writes its rows with --json.")
+bench = typer.Typer(no_args_is_help=True, help="Benchmarks.")
 app.add_typer(bench, name="bench")
 
 Bundle = Annotated[str, typer.Option(help="Name of a bundled model or path of a bundle's folder.")]
@@ -66,7 +66,7 @@ def demo(
     bundle: Bundle = "polyp",
     device: Device = "auto",
 ) -> None:
-    """Segment the built-in sample image (or your own) and write mask and overlay."""
+    """Segment the sample image, or your own."""
     from lsegdiff_core.demo import run_demo
     from lsegdiff_core.predictor import Predictor
 
@@ -97,7 +97,9 @@ def predict(
     fill_holes: Annotated[bool, typer.Option(help="Fill holes.")] = True,
     keep_largest: Annotated[bool, typer.Option(help="Keep the largest component only.")] = False,
 ) -> None:
-    """Segment images: one mask and one provenance sidecar each.
+    """Segment images and write their masks.
+
+    Each mask comes with a sidecar of its provenance.
 
     Example: lsegdiff predict frames/ --out masks/ --steps 4 --seeds 8 --smooth 2
     """
@@ -144,7 +146,9 @@ def evaluate(
     seeds: Seeds = None,
     json_file: Json = None,
 ) -> None:
-    """Measure Dice, IoU, HD95 and time on images with masks.
+    """Measure a bundle on images with masks.
+
+    Prints Dice and IoU with 95 % bootstrap intervals, HD95 and the time per image.
 
     Example: lsegdiff evaluate --data kvasir-seg --split test.txt --steps 1,4,10 --json result.json
     """
@@ -195,7 +199,9 @@ def train(
     ] = None,
     device: Device = "auto",
 ) -> None:
-    """Train mask VAE, image encoder and denoiser, and write a bundle. Ctrl+C stops; the same command goes on.
+    """Train a model and write its bundle.
+
+    First the mask VAE, then image encoder and denoiser. Ctrl+C stops; the same command goes on where it stopped.
 
     Example: lsegdiff train configs/polyp/config.json --data DATA --backbone tf_efficientnet_lite0.safetensors
     """
@@ -230,7 +236,10 @@ def _report_line(stage: str, report: Report) -> str:
 
 @app.command()
 def doctor(bundle: Bundle = "polyp", device: Device = "auto") -> None:
-    """Check the installation: versions, device, and whether the bundle still gives the result it was released with."""
+    """Check versions, device and bundle.
+
+    The bundle is asked for the result that it was released with.
+    """
     import platform
 
     from lsegdiff_core.predictor import Predictor

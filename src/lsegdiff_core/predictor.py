@@ -40,6 +40,12 @@ class _Encoded(NamedTuple):
     source: dict[str, Any]
 
 
+def available_devices() -> list[str]:
+    """Return the names of the devices that torch finds on this machine, the fastest kind first."""
+    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    return [name for name, there in found.items() if there]
+
+
 def resolve_device(name: str) -> torch.device:
     """Return the torch device for ``name``: ``auto``, ``cpu``, ``cuda`` or ``mps``; auto takes a GPU if there is one.
 
@@ -48,12 +54,12 @@ def resolve_device(name: str) -> torch.device:
     LSegDiffError
         If the name is unknown or this machine has no such device.
     """
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    available = available_devices()
     if name == "auto":
-        name = next(kind for kind in ("cuda", "mps", "cpu") if available[kind])
+        name = available[0]
+    if name not in ("cpu", "cuda", "mps"):
+        raise LSegDiffError(f"device: unknown name '{name}'; choose auto, cpu, cuda, mps")
     if name not in available:
-        raise LSegDiffError(f"device: unknown name '{name}'; choose auto, {', '.join(available)}")
-    if not available[name]:
         raise LSegDiffError(f"device: '{name}' was asked for, but torch finds none on this machine; choose auto or cpu")
     return torch.device(name)
 

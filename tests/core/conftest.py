@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from lsegdiff_core.bundle import Manifest, load_networks, save_bundle
 from lsegdiff_core.config import (
     DataConfig,
     DenoiserConfig,
@@ -15,11 +16,21 @@ from lsegdiff_core.config import (
     MaskVAEConfig,
     ModelConfig,
     OptimConfig,
+    SamplingConfig,
     TrainConfig,
 )
+from lsegdiff_core.data.phantom import draw_phantom
+from lsegdiff_core.models.networks import Networks
+from lsegdiff_core.predictor import Predictor
 from lsegdiff_core.training.datasets import Store, load_stores
 
 WriteImage = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Give each test the same random numbers, whatever ran before it."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture
@@ -79,3 +90,33 @@ def awaken() -> Callable[[torch.nn.Module], torch.nn.Module]:
         return model
 
     return fill
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny_model: ModelConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of the tiny model with random weights; its masks are arbitrary, not empty."""
+    folder = tmp_path_factory.mktemp("bundle") / "tiny"
+    torch.manual_seed(5)
+    networks = Networks.build(tiny_model, latent_scale=0.8)
+    for network in networks.components.values():
+        for parameter in network.parameters():
+            if parameter.ndim > 1:
+                torch.nn.init.normal_(parameter, std=0.15)
+    manifest = Manifest(
+        name="tiny",
+        description="random weights for tests",
+        licence="none needed",
+        classes=("blob",),
+        model=tiny_model,
+        latent_scale=0.8,
+        sampling=SamplingConfig(steps=2),
+        threshold=0.5,
+        training={"validation": {"score": 0.0}},
+    )
+    image = draw_phantom(2, 48, 64).image
+    save_bundle(folder, manifest, networks)
+    _, stored = load_networks(folder)
+    predictor = Predictor(str(folder), device="cpu")
+    predictor.set_image(image)
+    save_bundle(folder, manifest, stored, replay=(image, predictor.predict().probability))
+    return folder

@@ -59,6 +59,7 @@ def read(path: Path, format: str, shape: tuple[int, int]) -> np.ndarray:
     return labels
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # decoding in pycocotools
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("format", FORMATS)
 def test_every_pixel_survives_the_round_trip(tmp_path, format, case):

@@ -36,6 +36,8 @@ def blobs(seed: int, shape: tuple[int, int] = (96, 128)) -> np.ndarray:
         y, x = generator.uniform(-2, shape[0] + 2), generator.uniform(-2, shape[1] + 2)
         a, b = generator.uniform(2, 25, 2)
         probability += sign * np.clip(1.4 - ((rows - y) / a) ** 2 - ((columns - x) / b) ** 2, 0, 1)
+    ring = np.hypot(rows - generator.uniform(20, shape[0] - 20), columns - generator.uniform(20, shape[1] - 20))
+    probability = np.where(np.abs(ring - 10) < 3, 0.9, np.where(ring < 10, 0.1, probability))
     probability[generator.random(shape) > 0.995] = 0.8
     return np.clip(probability + generator.uniform(0, 0.04, shape), 0, 1).astype(np.float32)
 
@@ -146,8 +148,9 @@ def test_opening_removes_what_is_narrower_than_its_disc_and_keeps_the_rest():
 
 def test_opening_that_removes_everything_leaves_nothing():
     probability = np.zeros((60, 80), dtype=np.float32)
-    probability[0:4, 0:4] = probability[30:34, 40:44] = 1.0
-    assert not refine(probability, replace(PLAIN, opening=10.0)).any()
+    probability[1:4, 1:4] = probability[56:59, 76:79] = 1.0
+    for closing in (0.0, 12.0):
+        assert not refine(probability, replace(PLAIN, opening=10.0, closing=closing)).any()
 
 
 def test_closing_bridges_a_gap_narrower_than_its_disc_and_loses_no_pixel():

@@ -67,12 +67,15 @@ def to_rgb(image: NDArray[Any], name: str = "image") -> NDArray[np.uint8]:
 def _imread(path: Path) -> NDArray[Any]:
     import imageio.v3 as iio
 
-    if not path.is_file():
-        raise LSegDiffError(f"{path}: no such file; check the path")
     try:
-        image = np.asarray(iio.imread(path))
-        if image.ndim == 3 and image.shape[2] == 4 and path.suffix.lower() in (".jpg", ".jpeg"):
-            image = np.asarray(iio.imread(path, mode="RGB"))  # a JPEG has no alpha: four channels are CMYK
+        content = path.read_bytes()
+    except OSError as error:
+        raise LSegDiffError(f"{path}: no such file, or not readable ({error.strerror}); check the path") from error
+    suffix = path.suffix.lower()
+    try:
+        image = np.asarray(iio.imread(content, extension=suffix))
+        if image.ndim == 3 and image.shape[2] == 4 and suffix in (".jpg", ".jpeg"):
+            image = np.asarray(iio.imread(content, extension=suffix, mode="RGB"))  # no alpha in a JPEG: it is CMYK
     except Exception as error:  # the readers behind imageio raise whatever they like
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise LSegDiffError(

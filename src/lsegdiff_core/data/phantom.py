@@ -83,7 +83,7 @@ def draw_phantom(seed: int, height: int = 480, width: int = 640, polyp: bool = T
     glare = np.asarray(shine > np.quantile(shine, rng.uniform(0.985, 0.998)), dtype=np.float32)
     frame = np.maximum(frame, 0.97 * ndimage.gaussian_filter(glare, height / 300)[..., None])
     frame = ndimage.gaussian_filter(frame, (rng.uniform(0.3, 1.4), rng.uniform(0.3, 1.4), 0))
-    frame = frame + rng.normal(0, 0.012, frame.shape).astype(np.float32)
+    frame = frame + 0.012 * rng.standard_normal((height, width, 3), dtype=np.float32)
 
     # the endoscope's black corners
     corner = rng.uniform(1.5, 1.9)
@@ -96,7 +96,8 @@ def draw_phantom(seed: int, height: int = 480, width: int = 640, polyp: bool = T
 
 def _noise(rng: np.random.Generator, shape: tuple[int, ...], cells: int) -> Array:
     """Smooth noise of unit variance with about ``cells`` bumps along the short side."""
-    coarse = rng.normal(size=(cells + 3, int(cells * shape[1] / shape[0]) + 3)).astype(np.float32)
+    columns = max(cells, int(cells * shape[1] / shape[0]))
+    coarse = rng.normal(size=(cells + 3, columns + 3)).astype(np.float32)
     fine: Array = ndimage.zoom(coarse, (shape[0] / cells, shape[1] / cells), order=3)[: shape[0], : shape[1]]
     result: Array = (fine - fine.mean()) / (fine.std() + 1e-6)
     return result

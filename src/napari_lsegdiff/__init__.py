@@ -1,0 +1,1 @@
+"""The napari plugin of LSegDiff; importing it loads neither Qt nor torch."""

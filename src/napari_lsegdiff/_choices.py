@@ -1,0 +1,202 @@
+"""The part of the dock that says what to segment, and with what."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from napari.components import ViewerModel
+from napari.layers import Image
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QLabel, QSpinBox, QVBoxLayout, QWidget
+from superqt import QLabeledSlider
+
+from lsegdiff_core.bundle import Manifest, available_bundles, find_bundle, read_manifest
+from lsegdiff_core.config import MAX_STEPS, SAMPLER_NAMES, SamplingConfig
+from lsegdiff_core.errors import LSegDiffError
+
+MAX_SEEDS = 16
+OTHER = "Other folder…"
+
+
+class ImageChoice(QComboBox):  # type: ignore[misc]
+    """The viewer's image layers; holds the layers themselves, so that a rename changes nothing but the text."""
+
+    chosen = Signal()
+
+    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._layers: list[Image] = []
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.setMinimumContentsLength(12)
+        self.setToolTip("The image to segment; of a stack, the frame on the canvas")
+        self.currentIndexChanged.connect(lambda index: self.chosen.emit())
+        events = viewer.layers.events
+        events.inserted.connect(self._on_inserted)
+        events.removed.connect(self._on_listed)
+        events.reordered.connect(self._on_listed)
+        events.renamed.connect(self._on_listed)
+        self._list(next((layer for layer in reversed(viewer.layers) if isinstance(layer, Image)), None))
+
+    def close_events(self) -> None:
+        """Stop following the viewer."""
+        events = self._viewer.layers.events
+        events.inserted.disconnect(self._on_inserted)
+        events.removed.disconnect(self._on_listed)
+        events.reordered.disconnect(self._on_listed)
+        events.renamed.disconnect(self._on_listed)
+
+    @property
+    def layer(self) -> Image | None:
+        """The chosen layer, None when there is no image."""
+        index = self.currentIndex()
+        return self._layers[index] if 0 <= index < len(self._layers) else None
+
+    @layer.setter
+    def layer(self, layer: Image) -> None:
+        if layer in self._layers:
+            self.setCurrentIndex(self._layers.index(layer))
+
+    def _on_inserted(self, event: object) -> None:
+        # whoever opens an image wants to work on it
+        new = getattr(event, "value", None)
+        self._list(new if isinstance(new, Image) else self.layer)
+
+    def _on_listed(self, event: object) -> None:
+        self._list(self.layer)
+
+    def _list(self, current: Image | None) -> None:
+        before = self.layer
+        blocked = self.blockSignals(True)
+        self.clear()
+        self._layers = [layer for layer in self._viewer.layers if isinstance(layer, Image)]
+        self.addItems([layer.name for layer in self._layers])
+        if current in self._layers:
+            self.setCurrentIndex(self._layers.index(current))
+        self.blockSignals(blocked)
+        if self.layer is not before:
+            self.chosen.emit()
+
+
+class ModelChoice(QWidget):  # type: ignore[misc]
+    """Bundle, device and sampling.
+
+    ``chosen`` carries the manifest of a newly chosen bundle, ``failed`` an error of a folder that is none.
+    """
+
+    chosen = Signal(object)
+    failed = Signal(object)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.model = QComboBox()
+        self.model.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.model.setMinimumContentsLength(12)
+        self.licence = QLabel()
+        self.licence.setWordWrap(True)
+        self.licence.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        font = self.licence.font()
+        font.setPointSizeF(font.pointSizeF() * 0.85)
+        self.licence.setFont(font)
+        self.device = QComboBox()
+        self.device.addItem("auto")
+        self.steps = QLabeledSlider(Qt.Orientation.Horizontal)
+        self.steps.setRange(1, MAX_STEPS)
+        self.sampler = QComboBox()
+        self.sampler.addItems(SAMPLER_NAMES)
+        self.seeds = QSpinBox()
+        self.seeds.setRange(1, MAX_SEEDS)
+
+        form = QFormLayout(self)
+        form.setContentsMargins(0, 0, 0, 0)
+        model = QWidget()
+        column = QVBoxLayout(model)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(2)
+        column.addWidget(self.model)
+        column.addWidget(self.licence)
+        for text, widget, tip in (
+            ("Model", model, "The trained model; a folder with bundle.json can be chosen too"),
+            (
+                "Device",
+                self.device,
+                "Where the model runs; 'auto' takes a GPU if there is one. Listed after the first run",
+            ),
+            ("Steps", self.steps, "Sampler steps, 1 to 50; more take longer"),
+            ("Sampler", self.sampler, "How noise becomes a mask; heun evaluates the network twice a step"),
+            ("Seeds", self.seeds, "Number of samples; the probability is their mean"),
+        ):
+            form.addRow(text, widget)
+            widget.setToolTip(tip)
+            form.labelForField(widget).setToolTip(tip)
+
+        self._folder: str | None = None
+        for name in available_bundles():
+            self.model.addItem(name, name)
+        self.model.addItem(OTHER)
+        # `activated` is the user's hand only, also when the same entry is chosen again
+        self.model.activated.connect(self._on_activated)
+        if self.model.count() > 1:
+            self.choose(str(self.model.itemData(0)))
+        else:
+            self.model.setCurrentIndex(-1)
+            self.model.setPlaceholderText("Choose a model…")
+            self._describe(None)
+            self._show_sampling(SamplingConfig())
+
+    @property
+    def bundle(self) -> str | None:
+        """Name or folder of the chosen bundle."""
+        return self._folder
+
+    @property
+    def sampling(self) -> SamplingConfig:
+        """Steps, sampler and seeds 0 to n - 1."""
+        return SamplingConfig(self.steps.value(), self.sampler.currentText(), tuple(range(self.seeds.value())))
+
+    def choose(self, bundle: str) -> None:
+        """Choose a bundle by name or folder and show what it suggests; a folder that is none changes nothing."""
+        try:
+            manifest = read_manifest(find_bundle(bundle))
+        except LSegDiffError as error:
+            self._select(self._folder)
+            self.failed.emit(error)
+            return
+        if self.model.findData(bundle) < 0:
+            self.model.insertItem(self.model.count() - 1, Path(bundle).name, bundle)
+            self.model.setItemData(self.model.findData(bundle), bundle, Qt.ItemDataRole.ToolTipRole)
+        self._folder = bundle
+        self._select(bundle)
+        self._describe(manifest)
+        self._show_sampling(manifest.sampling)
+        self.chosen.emit(manifest)
+
+    def show_devices(self, names: list[str]) -> None:
+        """List the machine's devices, keeping the choice."""
+        current = self.device.currentText()
+        self.device.clear()
+        self.device.addItems(["auto", *names])
+        self.device.setCurrentText(current)
+
+    def _on_activated(self, index: int) -> None:
+        bundle = self.model.itemData(index)
+        if bundle is None:
+            bundle = QFileDialog.getExistingDirectory(self, "Folder with bundle.json")
+        if bundle:
+            self.choose(str(bundle))
+        else:
+            self._select(self._folder)
+
+    def _select(self, bundle: str | None) -> None:
+        self.model.setCurrentIndex(self.model.findData(bundle) if bundle is not None else -1)
+
+    def _describe(self, manifest: Manifest | None) -> None:
+        self.licence.setText(
+            "Not a medical device" if manifest is None else f"{manifest.licence} · Not a medical device"
+        )
+        self.licence.setToolTip("" if manifest is None else manifest.description)
+
+    def _show_sampling(self, sampling: SamplingConfig) -> None:
+        self.steps.setValue(sampling.steps)
+        self.sampler.setCurrentText(sampling.sampler)
+        self.seeds.setValue(min(len(sampling.seeds), MAX_SEEDS))

@@ -1,0 +1,145 @@
+"""The part of the dock that refines a mask."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QCheckBox, QFormLayout, QGroupBox, QHBoxLayout, QPushButton, QSpinBox, QWidget
+from superqt import QLabeledDoubleSlider, QLabeledSlider
+
+from lsegdiff_core.config import MorphologyConfig
+
+# Changes by wheel or key that follow one another within this many seconds are one undo item.
+PAUSE = 0.7
+
+
+class RefineControls(QGroupBox):  # type: ignore[misc]
+    """Threshold and morphology; emits ``changed`` on every tick.
+
+    Attributes
+    ----------
+    gesture
+        Stays the same while one slider is being dragged, so that the drag can become one undo item.
+    """
+
+    changed = Signal()
+    forget = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__("Refine", parent)
+        self.gesture = 0
+        self._last = 0.0
+        self._default = MorphologyConfig()
+
+        self.threshold = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
+        self.threshold.setRange(0.01, 0.99)
+        self.threshold.setSingleStep(0.01)
+        self.threshold.setDecimals(2)
+        self.opening = _pixels(30)
+        self.closing = _pixels(30)
+        self.smooth = _pixels(20)
+        self.min_area = QSpinBox()
+        self.min_area.setRange(0, 10_000_000)
+        self.min_area.setSingleStep(100)
+        self.min_area.setGroupSeparatorShown(True)
+        self.min_area.setSuffix(" px")
+        self.fill_holes = QCheckBox("Fill holes")
+        self.keep_largest = QCheckBox("Keep largest")
+        self.forget_button = QPushButton("Forget strokes")
+        self.forget_button.setEnabled(False)
+        self.reset_button = QPushButton("Reset")
+
+        form = QFormLayout(self)
+        for text, widget, tip in (
+            ("Threshold", self.threshold, "A pixel belongs to the mask where its probability is at least this"),
+            ("Opening", self.opening, "Removes parts thinner than twice this radius, in pixels of the image"),
+            ("Closing", self.closing, "Closes gaps narrower than twice this radius, in pixels of the image"),
+            ("Smooth", self.smooth, "Rounds the outline; standard deviation in pixels of the image"),
+            ("Min. area", self.min_area, "Removes pieces with fewer pixels than this"),
+        ):
+            form.addRow(text, widget)
+            widget.setToolTip(tip)
+            form.labelForField(widget).setToolTip(tip)
+            widget.valueChanged.connect(self._on_changed)
+        form.addRow(_row(self.fill_holes, self.keep_largest))
+        form.addRow(_row(self.forget_button, self.reset_button))
+        self.fill_holes.setToolTip("Fills holes in the mask")
+        self.keep_largest.setToolTip("Keeps only the largest piece of the mask")
+        self.forget_button.setToolTip(
+            "Drops what you painted on this frame and shows the model's mask again (can be undone)"
+        )
+        self.reset_button.setToolTip("Back to the model's own threshold, without morphology")
+        for slider in (self.threshold, self.opening, self.closing, self.smooth):
+            slider.sliderPressed.connect(self._new_gesture)
+            slider.sliderReleased.connect(self._new_gesture)
+        for box in (self.fill_holes, self.keep_largest):
+            box.toggled.connect(self._on_toggled)
+        self.forget_button.clicked.connect(self.forget)
+        self.reset_button.clicked.connect(self._on_reset)
+        self.show_morphology(self._default)
+
+    @property
+    def morphology(self) -> MorphologyConfig:
+        """The refinement that the controls show."""
+        return MorphologyConfig(
+            threshold=round(self.threshold.value(), 2),
+            opening=float(self.opening.value()),
+            closing=float(self.closing.value()),
+            fill_holes=self.fill_holes.isChecked(),
+            min_area=self.min_area.value(),
+            smooth=float(self.smooth.value()),
+            keep_largest=self.keep_largest.isChecked(),
+        )
+
+    def set_default(self, morphology: MorphologyConfig) -> None:
+        """Show what the model suggests and come back to it on Reset."""
+        self._default = morphology
+        self.show_morphology(morphology)
+
+    def show_morphology(self, morphology: MorphologyConfig) -> None:
+        """Move the controls without telling anyone."""
+        blocked = self.blockSignals(True)
+        self.threshold.setValue(morphology.threshold)
+        self.opening.setValue(round(morphology.opening))
+        self.closing.setValue(round(morphology.closing))
+        self.fill_holes.setChecked(morphology.fill_holes)
+        self.min_area.setValue(morphology.min_area)
+        self.smooth.setValue(round(morphology.smooth))
+        self.keep_largest.setChecked(morphology.keep_largest)
+        self.blockSignals(blocked)
+
+    def _new_gesture(self) -> None:
+        self.gesture += 1
+        self._last = monotonic()
+
+    def _on_changed(self) -> None:
+        dragging = any(s.isSliderDown() for s in (self.threshold, self.opening, self.closing, self.smooth))
+        if not dragging and monotonic() - self._last > PAUSE:
+            self.gesture += 1
+        self._last = monotonic()
+        self.changed.emit()
+
+    def _on_toggled(self) -> None:
+        self.gesture += 1
+        self.changed.emit()
+
+    def _on_reset(self) -> None:
+        self.gesture += 1
+        self.show_morphology(self._default)
+        self.changed.emit()
+
+
+def _pixels(top: int) -> QLabeledSlider:
+    slider = QLabeledSlider(Qt.Orientation.Horizontal)
+    slider.setRange(0, top)
+    return slider
+
+
+def _row(*widgets: QWidget) -> QWidget:
+    row = QWidget()
+    layout = QHBoxLayout(row)
+    layout.setContentsMargins(0, 0, 0, 0)
+    for widget in widgets:
+        layout.addWidget(widget)
+    return row

@@ -1,0 +1,90 @@
+"""Which part of an image layer is one picture, and the Labels layer that lies exactly on it."""
+
+from __future__ import annotations
+
+import tempfile
+from typing import Any
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Image, Labels
+from napari.utils.colormaps import CyclicLabelColormap
+from numpy.typing import NDArray
+
+from lsegdiff_core.errors import LSegDiffError
+
+Frame = tuple[int, ...]
+"""Index into the leading axes of a layer; ``()`` for a plain 2-D image."""
+
+# Above this a stack's labels lie in a temporary file: the array is as large as the whole stack.
+MEMORY_LIMIT = 4 * 1024**3
+
+# The first colour marks nearly every mask, so it is one that mucosa and skin never have.
+_COLOURS = ("#00000000", "#00e5ff", "#ffe100", "#7cff4d", "#b388ff", "#ff9500", "#2f7bff", "#ffffff")
+
+
+def current_frame(viewer: ViewerModel, layer: Image | Labels) -> Frame:
+    """Return the frame of ``layer`` that the viewer's sliders stand at, inside the layer's extent.
+
+    Raises
+    ------
+    LSegDiffError
+        If the layer is not a picture or a stack of pictures seen frame by frame.
+    """
+    shape = _shape(layer)
+    if len(shape) < 2:
+        raise LSegDiffError(f"{layer.name}: has {len(shape)} axis; choose an image with height and width")
+    if len(shape) > 2 and not getattr(layer, "rgb", False) and isinstance(layer, Image) and shape[-1] in (3, 4):
+        raise LSegDiffError(
+            f"{layer.name}: shape {shape} looks like colour opened as grey frames; add it again with rgb=True"
+        )
+    leading = len(shape) - 2
+    offset = viewer.dims.ndim - len(shape)
+    if any(axis - offset < leading for axis in viewer.dims.displayed):
+        raise LSegDiffError(f"{layer.name}: its frame axis is on the canvas; show it in 2-D and choose a frame")
+    # the sliders are in world coordinates: the layer may start late, or have another time step than its neighbours
+    position = layer.world_to_data(viewer.dims.point)[:leading]
+    return tuple(int(np.clip(round(float(p)), 0, size - 1)) for p, size in zip(position, shape, strict=False))
+
+
+def read_frame(layer: Image, frame: Frame) -> NDArray[np.generic]:
+    """Return one frame (H, W), (H, W, 3) or (H, W, 4); of a lazy stack nothing else is computed."""
+    return np.asarray(_full_resolution(layer)[frame])
+
+
+def new_labels(image: Image, frame: Frame, mask: NDArray[np.uint8]) -> Labels:
+    """Return a Labels layer of the image's shape and place, empty but for ``mask`` (H, W) in ``frame``."""
+    data = _zeros(_shape(image))
+    data[frame] = mask
+    return Labels(
+        data,
+        name=f"{image.name} mask",
+        opacity=0.5,
+        colormap=CyclicLabelColormap(colors=list(_COLOURS)),
+        scale=image.scale,
+        translate=image.translate,
+        rotate=image.rotate,
+        shear=image.shear,
+        affine=image.affine.affine_matrix,
+        units=image.units,
+        axis_labels=image.axis_labels,
+    )
+
+
+def _zeros(shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    size = int(np.prod(shape, dtype=np.int64))
+    if size <= MEMORY_LIMIT:
+        return np.zeros(shape, dtype=np.uint8)
+    with tempfile.TemporaryFile(prefix="lsegdiff-") as file:
+        # the mapping outlives the closed file and frees the disk with the layer
+        return np.memmap(file, dtype=np.uint8, mode="w+", shape=shape)
+
+
+def _full_resolution(layer: Image | Labels) -> Any:
+    return layer.data[0] if layer.multiscale else layer.data
+
+
+def _shape(layer: Image | Labels) -> tuple[int, ...]:
+    """Shape without the colour axis."""
+    shape = tuple(int(size) for size in _full_resolution(layer).shape)
+    return shape[:-1] if getattr(layer, "rgb", False) else shape

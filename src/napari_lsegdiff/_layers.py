@@ -1,0 +1,304 @@
+"""Model masks and user strokes in one Labels layer, with undo that never mixes the two up.
+
+`MaskLog` mirrors the layer's undo history: one entry for each item, the model's or the user's. Every entry knows
+which pixels it changed and what became of the user's locks, so that undo and redo move both together. Nothing here
+needs Qt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from napari.layers import Labels
+from numpy.typing import NDArray
+
+from napari_lsegdiff._frames import Frame
+
+Indices = NDArray[np.intp]
+Source = dict[str, Any] | None
+
+# napari keeps as many undo items
+HISTORY = 100
+UNLOCKED = -1
+
+
+class _Change(NamedTuple):
+    """Pixels ``where`` (flat indices into a frame) went from ``before`` to ``after``."""
+
+    where: NDArray[np.uint32]
+    before: NDArray[np.integer]
+    after: NDArray[np.integer]
+
+    @classmethod
+    def between(cls, old: NDArray[np.integer], new: NDArray[np.integer]) -> _Change | None:
+        where = np.flatnonzero(old != new)
+        if not where.size:
+            return None
+        return cls(where.astype(np.uint32), old.reshape(-1)[where], new.reshape(-1)[where])
+
+
+class _Part(NamedTuple):
+    frame: Frame
+    pixels: _Change | None
+    locks: _Change | None
+    source: tuple[Source, Source]
+
+
+class _Entry(NamedTuple):
+    parts: list[_Part]
+    merge: Hashable
+
+
+@dataclass
+class _FrameState:
+    """What a frame looked like after the last entry, and who made what of it.
+
+    ``seen`` is (H, W) of the layer's type. ``locked`` is (H, W) int32, `UNLOCKED` or the value that the user gave; None
+    until the first stroke. ``source`` is the provenance of the model's mask.
+    """
+
+    seen: NDArray[np.integer]
+    locked: NDArray[np.int32] | None = None
+    source: Source = None
+
+
+class MaskLog:
+    """Writes model masks into ``layer``, and keeps the user's strokes above them.
+
+    Parameters
+    ----------
+    layer
+        Labels of numpy data, (H, W) or with leading frame axes.
+    current_frame
+        Which frame is on the canvas, None if it shows several; asked when the user has painted.
+    changed
+        Called with the frames that a stroke, an undo or a redo has changed.
+    """
+
+    def __init__(
+        self,
+        layer: Labels,
+        current_frame: Callable[[], Frame | None],
+        changed: Callable[[list[Frame]], None] = lambda frames: None,
+    ) -> None:
+        self.layer = layer
+        self._current_frame = current_frame
+        self._changed = changed
+        self._frames: dict[Frame, _FrameState] = {}
+        self._entries: list[_Entry] = []
+        self._done = 0  # entries before this one are applied, the rest can be redone
+        self._writing = False
+        self._painted = False
+        self._shape = layer.data.shape
+        layer.events.paint.connect(self._on_paint)
+        layer.events.labels_update.connect(self._on_labels_update)
+        layer.events.set_data.connect(self._on_set_data)
+        layer.events.data.connect(self._on_replaced)
+
+    def close(self) -> None:
+        """Stop listening to the layer."""
+        self.layer.events.paint.disconnect(self._on_paint)
+        self.layer.events.labels_update.disconnect(self._on_labels_update)
+        self.layer.events.set_data.disconnect(self._on_set_data)
+        self.layer.events.data.disconnect(self._on_replaced)
+
+    @property
+    def busy(self) -> bool:
+        """True while the user is drawing: whatever is written now would join the stroke's undo item."""
+        return bool(getattr(self.layer, "_block_history", False))
+
+    @property
+    def usable(self) -> bool:
+        """False when someone gave the layer data that no longer fits the image."""
+        return isinstance(self.layer.data, np.ndarray) and self.layer.data.shape == self._shape
+
+    def pixels(self, frame: Frame) -> NDArray[np.integer]:
+        """Return the frame (H, W) as the layer shows it; a view."""
+        pixels: NDArray[np.integer] = self.layer.data[frame]
+        return pixels
+
+    def locked(self, frame: Frame) -> NDArray[np.int32] | None:
+        """Return the user's pixels (H, W), `UNLOCKED` elsewhere; None without strokes."""
+        return self._state(frame).locked
+
+    def source(self, frame: Frame) -> Source:
+        """Return the provenance of the model's mask that the frame shows."""
+        return self._state(frame).source
+
+    def edited(self, frame: Frame) -> bool:
+        """Whether the user changed anything in this frame."""
+        state = self._state(frame)
+        kept = state.locked is not None and bool((state.locked != UNLOCKED).any())
+        return kept or not np.array_equal(state.seen, self.pixels(frame))
+
+    def adopt(self, frame: Frame, source: Source) -> None:
+        """Take the frame as it is for the model's mask: the layer was made with it."""
+        self._frames[frame] = _FrameState(self.pixels(frame).copy(), None, source)
+
+    def write(self, frame: Frame, model: NDArray[np.uint8], source: Source, merge: Hashable = None) -> None:
+        """Show a model mask (H, W) under the user's strokes, as one undo item.
+
+        If the newest undo item was written with the same ``merge`` (not None), it is replaced: a slider that moves
+        leaves one item behind. Nothing is recorded when no pixel changes.
+        """
+        self._collect_strays(frame)
+        if merge is not None:
+            self._take_back(merge)
+        state = self._state(frame)
+        target = model.astype(state.seen.dtype)
+        if state.locked is not None:
+            np.copyto(target, state.locked.astype(target.dtype), where=state.locked != UNLOCKED)
+        self._put(frame, target, source, None, merge)
+
+    def forget(self, frame: Frame, model: NDArray[np.uint8] | None) -> None:
+        """Drop the user's strokes and show the pure ``model`` mask (H, W), as one undo item.
+
+        Without a model mask the pixels stay and merely are no longer locked.
+        """
+        self._collect_strays(frame)
+        state = self._state(frame)
+        locks = None if state.locked is None else _Change.between(state.locked, np.full_like(state.locked, UNLOCKED))
+        target = state.seen if model is None else model.astype(state.seen.dtype)
+        self._put(frame, target, state.source, locks, None)
+
+    def _put(
+        self, frame: Frame, target: NDArray[np.integer], source: Source, locks: _Change | None, merge: Hashable
+    ) -> None:
+        state = self._state(frame)
+        pixels = _Change.between(state.seen, target)
+        part = _Part(frame, pixels, locks, (state.source, source))
+        if pixels is None:  # napari makes no undo item either
+            self._apply(part, forward=True)
+            return
+        plane = np.unravel_index(pixels.where.astype(np.intp), target.shape)
+        leading = tuple(np.full(len(pixels.where), index, dtype=np.intp) for index in frame)
+        with self._own_write():
+            self.layer.data_setitem((*leading, *plane), pixels.after)
+        self._record(_Entry([part], merge))
+
+    def _take_back(self, merge: Hashable) -> None:
+        if not self._done or self._done != len(self._entries) or self._entries[-1].merge != merge:
+            return
+        with self._own_write():
+            self.layer.undo()
+        if not self._step():  # the newest item of the layer was another one
+            with self._own_write():
+                self.layer.redo()
+
+    @contextmanager
+    def _own_write(self) -> Iterator[None]:
+        # data_setitem emits `paint` and undo emits `set_data`, as if the user had done it
+        self._writing = True
+        try:
+            yield
+        finally:
+            self._writing = False
+
+    def _state(self, frame: Frame) -> _FrameState:
+        if frame not in self._frames:
+            # the layer was made empty, so whatever lies there by now was painted
+            self._frames[frame] = _FrameState(np.zeros_like(self.pixels(frame)))
+        return self._frames[frame]
+
+    def _record(self, entry: _Entry) -> None:
+        del self._entries[self._done :]
+        self._entries.append(entry)
+        for part in entry.parts:
+            self._apply(part, forward=True)
+        del self._entries[:-HISTORY]
+        self._done = len(self._entries)
+
+    def _apply(self, part: _Part, forward: bool) -> None:
+        state = self._state(part.frame)
+        if part.pixels is not None:
+            state.seen.reshape(-1)[part.pixels.where] = part.pixels.after if forward else part.pixels.before
+        if part.locks is not None:
+            if state.locked is None:
+                state.locked = np.full(state.seen.shape, UNLOCKED, dtype=np.int32)
+            state.locked.reshape(-1)[part.locks.where] = part.locks.after if forward else part.locks.before
+        state.source = part.source[forward]
+
+    def _strokes(self, frame: Frame) -> _Part | None:
+        """What differs from the last known state of a frame, as the user's strokes."""
+        state = self._state(frame)
+        pixels = _Change.between(state.seen, self.pixels(frame))
+        if pixels is None:
+            return None
+        values = pixels.after.astype(np.int32)
+        before = np.full_like(values, UNLOCKED) if state.locked is None else state.locked.reshape(-1)[pixels.where]
+        return _Part(frame, pixels, _Change(pixels.where, before, values), (state.source, state.source))
+
+    def _collect_painted(self) -> None:
+        """Record what an undo item of the user has changed, if its pixels have arrived."""
+        frames = set(self._frames)
+        current = self._current_frame()
+        if current is not None:
+            frames.add(current)
+        parts = [part for part in map(self._strokes, sorted(frames)) if part is not None]
+        if parts:
+            self._painted = False
+            self._record(_Entry(parts, None))
+            self._changed([part.frame for part in parts])
+
+    def _collect_strays(self, frame: Frame) -> None:
+        """Lock pixels that a script changed without an undo item."""
+        if self._painted:
+            self._collect_painted()
+        part = self._strokes(frame)
+        if part is not None:
+            self._apply(part, forward=True)
+
+    def _step(self) -> bool:
+        """Follow one undo or redo; False if the data shows neither."""
+        if self._done and self._shows(self._entries[self._done - 1], after=False):
+            self._done -= 1
+            for part in self._entries[self._done].parts:
+                self._apply(part, forward=False)
+            return True
+        if self._done < len(self._entries) and self._shows(self._entries[self._done], after=True):
+            for part in self._entries[self._done].parts:
+                self._apply(part, forward=True)
+            self._done += 1
+            return True
+        return False
+
+    def _shows(self, entry: _Entry, after: bool) -> bool:
+        # an entry changes each of its pixels, so the data shows what was before it, or what was after it, or neither
+        return all(
+            part.pixels is None
+            or np.array_equal(
+                self.pixels(part.frame).reshape(-1)[part.pixels.where],
+                part.pixels.after if after else part.pixels.before,
+            )
+            for part in entry.parts
+        )
+
+    def _on_paint(self, event: object = None) -> None:
+        if self._writing or not self.usable:
+            return
+        # a stroke drawn with the mouse has changed the data by now, one made by a call will do so after this event
+        self._painted = True
+        self._collect_painted()
+
+    def _on_labels_update(self, event: object = None) -> None:
+        if self._painted and not self._writing and not self.busy and self.usable:
+            self._collect_painted()
+
+    def _on_set_data(self, event: object = None) -> None:
+        # comes with undo and redo, but also whenever another frame is shown
+        if self._writing or self.busy or not self.usable:
+            return
+        entry = self._done
+        if self._step():
+            self._changed([part.frame for part in self._entries[min(entry, self._done)].parts])
+        elif self._painted:
+            self._collect_painted()
+
+    def _on_replaced(self, event: object = None) -> None:
+        # `layer.data = new` leaves napari's own history stale; the new pixels count as the user's at the next write
+        self._entries.clear()
+        self._done = 0

@@ -1,0 +1,412 @@
+"""The dock: choose an image and a model, run, refine, paint, export."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import napari
+from napari.layers import Image
+from napari.qt.threading import create_worker
+from qtpy.QtCore import QEvent, Qt, QTimer, Signal
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFileDialog,
+    QGroupBox,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QScrollArea,
+    QStyle,
+    QVBoxLayout,
+    QWidget,
+)
+
+from lsegdiff_core.bundle import Manifest
+from lsegdiff_core.config import MorphologyConfig
+from lsegdiff_core.errors import LSegDiffError
+from napari_lsegdiff._choices import ImageChoice, ModelChoice
+from napari_lsegdiff._controls import RefineControls
+from napari_lsegdiff._frames import Frame
+from napari_lsegdiff._session import Refined, Session
+from napari_lsegdiff._worker import (
+    Devices,
+    Failed,
+    Finished,
+    NewestWins,
+    PredictorCache,
+    Request,
+    Stage,
+    Update,
+    segment,
+)
+
+# format, its suffix, and what it is
+FORMATS = (
+    ("png", ".png", "Black and white PNG: 255 on the mask"),
+    ("indexed-png", ".png", "PNG with the object's number as the pixel's value and a colour for each"),
+    ("coco", ".json", "COCO annotations: run lengths and polygons, one for each object"),
+)
+# While the user is drawing, a mask waits this long before it tries again, in milliseconds.
+RETRY = 30
+
+
+class _Runtime:
+    """What must be stopped when the dock goes, however it goes."""
+
+    def __init__(self) -> None:
+        self.worker: Any = None
+        self.closers: list[Callable[[], object]] = []
+
+    def close(self, *_: object) -> None:
+        if self.worker is not None:
+            self.worker.quit()
+        while self.closers:
+            self.closers.pop()()
+
+
+class SegmentationDock(QWidget):  # type: ignore[misc]
+    """The LSegDiff dock.
+
+    Parameters
+    ----------
+    napari_viewer
+        The viewer whose images are segmented.
+
+    Attributes
+    ----------
+    finished
+        Emitted after every run with True if its mask is on the canvas; `status` says what happened.
+    """
+
+    finished = Signal(bool)
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self._viewer = napari_viewer
+        self._session = Session(napari_viewer, self._on_mask_changed)
+        self._cache = PredictorCache()
+        self._refiner = NewestWins(self)
+        self._runtime = _Runtime()
+        self._generation = 0  # of the newest run; what comes from an older one is dropped
+        self._worker_generation = 0
+        self._running = False
+        self._queued: Request | None = None
+        self._started = 0.0
+        self._unwritten: dict[tuple[Image, Frame], tuple[Refined, object]] = {}
+        self._retry = QTimer(self)
+        self._retry.setInterval(RETRY)
+        self._retry.timeout.connect(self._write_waiting)
+        self._build()
+        self._connect()
+
+    # what it looks like
+
+    def _build(self) -> None:
+        self.open_button = QPushButton("Open images…")
+        self.open_button.setIcon(self.style().standardIcon(QStyle.StandardPixmap.SP_DialogOpenButton))
+        self.open_button.setToolTip("Open one or several image files as layers")
+        self.images = ImageChoice(self._viewer)
+        self.choices = ModelChoice()
+        self.run_button = QPushButton("Run")
+        self.run_button.setMinimumHeight(34)
+        self.progress = QProgressBar()
+        self.progress.setTextVisible(False)
+        self.progress.setFixedHeight(8)
+        self.status_label = QLabel()
+        self.status_label.setWordWrap(True)
+        self.status_label.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
+        # room for two lines, so that nothing below jumps when a longer message comes
+        self.status_label.setMinimumHeight(2 * self.status_label.fontMetrics().lineSpacing() + 4)
+        self.refine = RefineControls()
+        self.format = QComboBox()
+        for name, _, tip in FORMATS:
+            self.format.addItem(name)
+            self.format.setItemData(self.format.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)
+        self.format.setToolTip("File format of the mask; the provenance is written beside it")
+        self.export_button = QPushButton("Export…")
+        self.export_button.setToolTip("Write the current frame's mask to a file")
+
+        segment_box = QGroupBox("Segment")
+        column = QVBoxLayout(segment_box)
+        form = self.choices.layout()
+        form.insertRow(0, "Image", self.images)
+        for widget in (self.choices, self.run_button, self.progress, self.status_label):
+            column.addWidget(widget)
+        export_box = QGroupBox("Export")
+        row = QHBoxLayout(export_box)
+        row.addWidget(self.format, 1)
+        row.addWidget(self.export_button)
+
+        content = QWidget()
+        column = QVBoxLayout(content)
+        for widget in (self.open_button, segment_box, self.refine, export_box):
+            column.addWidget(widget)
+        column.addStretch(1)
+        # a low screen gets a scroll bar instead of squeezed controls
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QScrollArea.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setWidget(content)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(scroll)
+        self.setMinimumWidth(300)
+
+    def _connect(self) -> None:
+        self.open_button.clicked.connect(self._on_open)
+        self.images.chosen.connect(self._on_shown)
+        self.choices.chosen.connect(self._on_model)
+        self.choices.failed.connect(self._on_error)
+        self.run_button.clicked.connect(self._on_run)
+        self.refine.changed.connect(self._on_refine)
+        self.refine.forget.connect(self._on_forget)
+        self.export_button.clicked.connect(self._on_export)
+        self._refiner.done.connect(self._on_refined)
+        layers, dims = self._viewer.layers, self._viewer.dims
+        layers.events.removed.connect(self._on_removed)
+        layers.selection.events.active.connect(self._on_active)
+        dims.events.current_step.connect(self._on_shown)
+        self._runtime.closers += [
+            partial(layers.events.removed.disconnect, self._on_removed),
+            partial(layers.selection.events.active.disconnect, self._on_active),
+            partial(dims.events.current_step.disconnect, self._on_shown),
+            self.images.close_events,
+            self._session.close,
+            self._refiner.close,
+        ]
+        # the bound method of a dying widget would not be called any more
+        self.destroyed.connect(self._runtime.close)
+        self._set_running(False)
+        if self.choices.bundle is not None:
+            self.choices.choose(self.choices.bundle)
+        self._on_shown()
+
+    def event(self, event: QEvent) -> bool:
+        """Stop everything when the dock is closed: napari then takes the widget out of its parent."""
+        closed = event.type() == QEvent.Type.Close
+        if closed or (event.type() == QEvent.Type.ParentChange and self.parent() is None):
+            self._runtime.close()
+        return bool(super().event(event))
+
+    @property
+    def status(self) -> str:
+        """The line under the progress bar."""
+        return str(self.status_label.text())
+
+    @property
+    def running(self) -> bool:
+        """Whether a run is under way."""
+        return self._running
+
+    def _say(self, text: str, tooltip: str = "") -> None:
+        self.status_label.setText(text)
+        self.status_label.setToolTip(tooltip or text)
+
+    def _on_error(self, error: Exception) -> None:
+        failed = Failed.of(error)
+        self._say(failed.line, failed.details)
+
+    # a run
+
+    def _on_run(self) -> None:
+        if self._running:
+            self.cancel()
+        else:
+            self.run()
+
+    def run(self) -> None:
+        """Segment the chosen image's frame on the canvas with the chosen model."""
+        image, bundle = self.images.layer, self.choices.bundle
+        if image is None:
+            self._say("No image: open one, or choose File > Open Sample > LSegDiff")
+        elif bundle is None:
+            self._say("No model: choose a folder with bundle.json under Model")
+        else:
+            try:
+                job = self._session.job(image)
+            except LSegDiffError as error:
+                self._on_error(error)
+            else:
+                request = Request(job, bundle, self.choices.device.currentText(), self.choices.sampling)
+                self._generation += 1
+                self._set_running(True)
+                if self._runtime.worker is None:
+                    self._start(request)
+                else:  # a cancelled run is still finishing its step; only one runs at a time
+                    self._say("Waiting for the cancelled step to end…")
+                    self._queued = request
+                return
+        self.finished.emit(False)
+
+    def cancel(self) -> None:
+        """Stop the run; the old mask stays."""
+        if self._running:
+            self._end_run("Cancelled; the mask is as it was", False)
+
+    def _start(self, request: Request) -> None:
+        self._queued = None
+        self._job = request.job
+        self._started = perf_counter()
+        self._worker_generation = self._generation
+        worker = create_worker(segment, self._cache, request)
+        worker.yielded.connect(self._on_update)
+        worker.finished.connect(self._on_worker_finished)
+        self._runtime.worker = worker
+        worker.start()
+
+    def _on_update(self, update: Update) -> None:
+        if isinstance(update, Devices):
+            self.choices.show_devices(update.names)
+        elif self._worker_generation != self._generation:
+            return
+        elif isinstance(update, Stage):
+            self._say(update.text)
+            self.progress.setRange(0, update.total)
+            self.progress.setValue(update.done)
+        elif isinstance(update, Failed):
+            self._end_run(update.line, False, update.details)
+        elif isinstance(update, Finished):
+            if self._session.accept(self._job, update.prediction):
+                self._refine(self._job.image, self._job.frame, tag=self._generation)
+            else:
+                self._end_run("The image was removed; its mask is dropped", False)
+
+    def _on_worker_finished(self) -> None:
+        self._runtime.worker = None
+        if self._queued is not None:
+            self._start(self._queued)
+
+    def _end_run(self, text: str, good: bool, tooltip: str = "") -> None:
+        self._generation += 1
+        self._queued = None
+        if self._runtime.worker is not None:
+            self._runtime.worker.quit()
+        self._set_running(False)
+        self._say(text, tooltip)
+        self.finished.emit(good)
+
+    def _set_running(self, running: bool) -> None:
+        self._running = running
+        self.run_button.setText("Cancel" if running else "Run")
+        self.run_button.setToolTip(
+            "Stop after the current step; the old mask stays" if running else "Segment the image with the model"
+        )
+        self.progress.setRange(0, 0 if running else 1)
+        self.progress.setValue(0)
+
+    # from the probability to the canvas
+
+    def _on_refine(self) -> None:
+        image, frame = self._shown()
+        if image is not None and frame is not None:
+            self._refine(image, frame, tag=("gesture", self.refine.gesture))
+
+    def _refine(self, image: Image, frame: Frame, tag: object) -> None:
+        function = self._session.refinement(image, frame, self.refine.morphology)
+        if function is None:
+            if self._session.mask_layer(image) is not None:
+                self._say("This frame's probability is not at hand; press Run to refine it")
+            return
+        self._refiner.request((image, frame), function, tag)
+
+    def _on_refined(self, result: Refined | Failed, tag: object) -> None:
+        if isinstance(result, Failed):
+            if tag == self._generation and self._running:
+                self._end_run(result.line, False, result.details)
+            else:
+                self._say(result.line, result.details)
+            return
+        self._unwritten[result.image, result.frame] = (result, tag)
+        self._write_waiting()
+
+    def _write_waiting(self) -> None:
+        for key, (refined, tag) in list(self._unwritten.items()):
+            if not self._session.write(refined, tag if isinstance(tag, tuple) else None):
+                continue
+            del self._unwritten[key]
+            if self._running and tag == self._generation:
+                seconds = perf_counter() - self._started
+                size = int((refined.labels > 0).sum())
+                found = f"Mask of {size:,} px" if size else "Nothing found at this threshold"
+                self._end_run(f"{found} in {seconds:.2f} s", True)
+        if self._unwritten:
+            self._retry.start()
+        else:
+            self._retry.stop()
+        self._on_mask_changed()
+
+    def _shown(self) -> tuple[Image | None, Frame | None]:
+        """The chosen image and its frame on the canvas."""
+        image = self.images.layer
+        if image is None:
+            return None, None
+        try:
+            return image, self._session.job(image).frame
+        except LSegDiffError:
+            return image, None
+
+    def _on_mask_changed(self) -> None:
+        """Let the controls tell what the canvas shows, also after undo."""
+        image, frame = self._shown()
+        known = None if image is None or frame is None else self._session.provenance(image, frame)
+        self.refine.forget_button.setEnabled(known is not None and bool(known["edited"]))
+        self.export_button.setEnabled(image is not None and self._session.mask_layer(image) is not None)
+        if known is not None and self._refiner.idle and not self._unwritten:
+            self.refine.show_morphology(MorphologyConfig(**known["morphology"]))
+
+    # what the user and the viewer do
+
+    def _on_open(self) -> None:
+        paths, _ = QFileDialog.getOpenFileNames(self, "Open images")
+        if paths:
+            try:
+                self._viewer.open(paths, plugin="napari")
+            except Exception as error:  # readers raise whatever they like
+                self._on_error(error)
+
+    def _on_model(self, manifest: Manifest) -> None:
+        self.refine.set_default(MorphologyConfig(threshold=manifest.threshold))
+
+    def _on_forget(self) -> None:
+        image = self.images.layer
+        if image is not None and self._session.forget_strokes(image):
+            self._on_mask_changed()
+
+    def _on_export(self) -> None:
+        image = self.images.layer
+        if image is None:
+            return
+        name, suffix, _ = FORMATS[self.format.currentIndex()]
+        start = f"{Path(image.name).stem} mask{suffix}"
+        chosen, _ = QFileDialog.getSaveFileName(self, "Export the mask", start, f"{name} (*{suffix})")
+        if not chosen:
+            return
+        path = Path(chosen)
+        if not path.suffix:
+            path = path.with_suffix(suffix)
+        try:
+            self._session.export(image, path, name)
+        except Exception as error:
+            self._on_error(error)
+        else:
+            self._say(f"Written: {path.name}", str(path))
+
+    def _on_removed(self, event: Any) -> None:
+        if self._running and event.value is (self._queued.job if self._queued else self._job).image:
+            self._end_run("The image was removed; its mask is dropped", False)
+        self._on_mask_changed()
+
+    def _on_active(self, event: Any) -> None:
+        active = event.value
+        image = active if isinstance(active, Image) else self._session.image_of(active)
+        if image is not None:
+            self.images.layer = image
+
+    def _on_shown(self, event: object = None) -> None:
+        self._on_mask_changed()

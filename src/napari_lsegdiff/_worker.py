@@ -1,0 +1,188 @@
+"""What runs beside the window: segmentation and refinement; torch is loaded here and nowhere else."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Generator, Hashable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from napari.qt.threading import create_worker
+from numpy.typing import NDArray
+from qtpy.QtCore import QObject, Signal
+
+from lsegdiff_core.bundle import bundle_hash, find_bundle
+from lsegdiff_core.config import SamplingConfig
+from lsegdiff_core.errors import LSegDiffError
+from lsegdiff_core.prediction import Prediction
+from napari_lsegdiff._session import Job
+
+if TYPE_CHECKING:
+    from lsegdiff_core.predictor import Predictor
+
+OUT_OF_MEMORY = "Out of memory: choose fewer seeds or the CPU"
+
+
+class Stage(NamedTuple):
+    """What happens next; ``done`` of ``total`` sampler steps, 0 of 0 when that is not known."""
+
+    text: str
+    done: int = 0
+    total: int = 0
+
+
+class Devices(NamedTuple):
+    """The devices of this machine, known once torch is loaded."""
+
+    names: list[str]
+
+
+class Finished(NamedTuple):
+    """The run's result."""
+
+    prediction: Prediction
+
+
+class Failed(NamedTuple):
+    """One ``line`` for the user and the whole story."""
+
+    line: str
+    details: str
+
+    @classmethod
+    def of(cls, error: Exception) -> Failed:
+        """Put an exception into words; nothing of it is kept, its traceback would hold the networks' memory."""
+        details = f"{type(error).__name__}: {error}"
+        if isinstance(error, LSegDiffError):
+            return cls(" ".join(str(error).split()), details)
+        text = str(error).lower()
+        if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
+            return cls(OUT_OF_MEMORY, details)
+        first = next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")
+        return cls(f"Failed: {first} ({type(error).__name__})", details)
+
+
+Update = Stage | Devices | Finished | Failed
+
+
+@dataclass(frozen=True)
+class Request:
+    """One run as the user asked for it; ``bundle`` is a name or a folder."""
+
+    job: Job
+    bundle: str
+    device: str
+    sampling: SamplingConfig
+
+
+class PredictorCache:
+    """Keeps one predictor for each bundle and device, and knows which image each has encoded."""
+
+    def __init__(self) -> None:
+        self._predictors: dict[Hashable, Predictor] = {}
+        self._images: dict[Predictor, Hashable] = {}
+
+    def predictor(self, bundle: str, device: str) -> Predictor:
+        """Return the predictor; loads torch and the weights the first time."""
+        folder = find_bundle(bundle)
+        # the hash is part of the key: a bundle that was trained anew in place is another bundle
+        key = (folder, bundle_hash(folder), device)
+        if key not in self._predictors:
+            from lsegdiff_core.predictor import Predictor
+
+            self._predictors[key] = Predictor(bundle, device)
+        return self._predictors[key]
+
+    def encode(self, predictor: Predictor, image: NDArray[np.generic], name: str) -> None:
+        """Give the predictor an image, unless it is the one it has."""
+        key = (name, image.shape, image.dtype.str, hashlib.sha256(np.ascontiguousarray(image)).digest())
+        if self._images.get(predictor) != key:
+            self._images.pop(predictor, None)
+            predictor.set_image(image, name)
+            self._images[predictor] = key
+
+
+def segment(cache: PredictorCache, request: Request) -> Generator[Update, None, None]:
+    """Segment one frame; every ``yield`` is a place where the worker can be stopped.
+
+    Failures are yielded: a napari generator worker that raises RuntimeError never says that it ended, and most of
+    torch's errors are RuntimeErrors.
+    """
+    try:
+        yield Stage("Loading the model…")
+        predictor = cache.predictor(request.bundle, request.device)
+        from lsegdiff_core.predictor import available_devices
+
+        yield Devices(available_devices())
+        yield Stage("Reading the image…")
+        image = request.job.read()
+        yield Stage("Looking at the image…")
+        cache.encode(predictor, image, request.job.name)
+        total = request.sampling.steps
+        yield Stage(f"Step 0 of {total}", 0, total)
+        run = predictor.steps(request.sampling)
+        while True:
+            try:
+                progress = next(run)
+            except StopIteration as end:
+                prediction = end.value
+                break
+            yield Stage(f"Step {progress.done} of {progress.total}", progress.done, progress.total)
+        yield Finished(prediction)
+    except Exception as error:
+        yield Failed.of(error)
+
+
+class NewestWins(QObject):  # type: ignore[misc]
+    """Runs one short function at a time beside the window; of those that wait under one key, only the newest.
+
+    ``done`` carries the function's result, or a `Failed`, and the tag that came with it.
+    """
+
+    done = Signal(object, object)
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._waiting: dict[Hashable, tuple[Callable[[], Any], object]] = {}
+        self._running = False
+        self._closed = False
+
+    @property
+    def idle(self) -> bool:
+        """True when nothing runs and nothing waits."""
+        return not self._running and not self._waiting
+
+    def request(self, key: Hashable, function: Callable[[], Any], tag: object = None) -> None:
+        """Run ``function`` soon, instead of whatever still waits under ``key``."""
+        self._waiting[key] = (function, tag)
+        if not self._running:
+            self._start()
+
+    def close(self) -> None:
+        """Forget what waits and report nothing any more."""
+        self._closed = True
+        self._waiting.clear()
+
+    def _start(self) -> None:
+        key = next(iter(self._waiting))
+        function, tag = self._waiting.pop(key)
+        self._running = True
+        worker = create_worker(_attempt, function, tag)
+        worker.returned.connect(self._on_returned)
+        worker.start()
+
+    def _on_returned(self, outcome: tuple[Any, object]) -> None:
+        self._running = False
+        if self._closed:
+            return
+        self.done.emit(*outcome)
+        if self._waiting and not self._running:
+            self._start()
+
+
+def _attempt(function: Callable[[], Any], tag: object) -> tuple[Any, object]:
+    try:
+        return function(), tag
+    except Exception as error:
+        return Failed.of(error), tag

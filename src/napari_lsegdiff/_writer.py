@@ -1,0 +1,40 @@
+"""Save Selected Layer: a Labels layer as indexed PNG with its provenance."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_lsegdiff._session import METADATA, unknown_provenance
+
+
+def write_labels(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
+    """Write labels as indexed PNG; of a stack each frame becomes a file of its own.
+
+    Parameters
+    ----------
+    path
+        Ends in ``.png``; a stack's files are called ``name_0000.png`` and so on.
+    data
+        (H, W) or (T, H, W) integers.
+    attributes
+        The layer's attributes, as napari gives them.
+
+    Returns
+    -------
+    list of str
+        The files written.
+    """
+    from lsegdiff_core.export import export_labels
+
+    known = attributes.get("metadata", {}).get(METADATA, {})
+    written = []
+    for frame in np.ndindex(*data.shape[:-2]):
+        target = Path(path)
+        if frame:
+            target = target.with_name(f"{target.stem}_{'_'.join(f'{i:04d}' for i in frame)}{target.suffix}")
+        export_labels(np.asarray(data[frame]), target, "indexed-png", known.get(frame) or unknown_provenance())
+        written.append(str(target))
+    return written

@@ -1,0 +1,274 @@
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lsegdiff_core import cli
+from lsegdiff_core.bundle import MANIFEST
+from lsegdiff_core.config import TrainConfig, to_dict
+from lsegdiff_core.data.phantom import draw_phantom
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Run the command line in this process; returns exit code, standard output and standard error."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["lsegdiff", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_info:
+            cli.main()
+            raise SystemExit(0)
+        captured = capsys.readouterr()
+        return int(exit_info.value.code or 0), captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    """Three phantoms with masks, as a plain folder."""
+    root = tmp_path / "data"
+    for part in ("images", "masks"):
+        (root / part).mkdir(parents=True)
+    for seed in range(3):
+        frame = draw_phantom(seed, 60, 80)
+        Image.fromarray(frame.image).save(root / "images" / f"f{seed}.png")
+        Image.fromarray(frame.mask).save(root / "masks" / f"f{seed}.png")
+    return root
+
+
+def test_help_teaches_and_shows_the_licence(run) -> None:
+    code, out, _ = run("--help")
+    assert code == 0
+    words = " ".join(out.split())
+    assert "lsegdiff predict IMAGE" in words
+    assert "Research and education only" in words
+    assert "Not a medical device" in words
+    assert "..." not in words, "a command's summary is cut off"
+
+
+def test_demo_writes_mask_sidecar_and_overlay_and_prints_the_dice(run, tmp_path: Path) -> None:
+    code, out, _ = run("demo", "--out", tmp_path / "demo")
+    assert code == 0
+    assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == [
+        "mask.png",
+        "mask.provenance.json",
+        "overlay.png",
+    ]
+    score = float(out.split("Dice")[1].split()[0])
+    assert score >= 0.85
+
+
+def test_demo_takes_ones_own_image(run, pairs: Path, tmp_path: Path) -> None:
+    code, out, _ = run("demo", "--image", pairs / "images" / "f1.png", "--out", tmp_path / "demo")
+    assert code == 0
+    assert "Dice" not in out
+    assert Image.open(tmp_path / "demo" / "mask.png").size == (80, 60)
+
+
+def test_predict_writes_a_mask_and_its_provenance_for_each_image(run, pairs: Path, tiny_bundle: Path, tmp_path) -> None:
+    out = tmp_path / "masks"
+    code, text, _ = run(
+        "predict", pairs / "images", "--bundle", tiny_bundle, "--out", out, "--steps", 3, "--seeds", 2, "--smooth", 1.5
+    )
+    assert code == 0
+    assert "3/3" in text
+    for seed in range(3):
+        mask = np.asarray(Image.open(out / f"f{seed}.png"))
+        assert mask.shape == (60, 80)
+        assert set(np.unique(mask)) <= {0, 255}
+        provenance = json.loads((out / f"f{seed}.provenance.json").read_text())
+        assert provenance["sampling"] == {"steps": 3, "sampler": "ddim", "seeds": [0, 1]}
+        assert provenance["morphology"]["smooth"] == 1.5
+        assert provenance["image"]["name"] == f"f{seed}.png"
+
+
+def test_predict_refuses_two_images_of_one_name(run, pairs: Path, tiny_bundle: Path) -> None:
+    code, _, err = run("predict", pairs / "images", pairs / "images" / "f1.png", "--bundle", tiny_bundle)
+    assert code == 2
+    assert "two files are named 'f1'" in err
+
+
+def test_evaluate_prints_and_writes_what_the_rows_say(run, pairs: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    result = tmp_path / "result.json"
+    code, out, _ = run("evaluate", "--data", pairs, "--bundle", tiny_bundle, "--steps", "1,4", "--json", result)
+    assert code == 0
+    data = json.loads(result.read_text())
+    assert [row["steps"] for row in data["summary"]] == [1, 4]
+    assert len(data["images"]) == 6
+    for row in data["summary"]:
+        mine = [image for image in data["images"] if image["steps"] == row["steps"]]
+        assert row["n"] == 3
+        assert row["dice"] == pytest.approx(np.mean([image["dice"] for image in mine]))
+        assert row["iou"] == pytest.approx(np.mean([image["iou"] for image in mine]))
+        assert row["dice_low"] <= row["dice"] <= row["dice_high"]
+        assert {"hd95", "seconds_per_image", "reconstruction", "reconstruction_worst"} <= set(row)
+        assert f"{row['dice']:.4f}" in out
+    assert data["command"].startswith("lsegdiff evaluate")
+
+
+def test_evaluate_measures_only_the_split(run, pairs: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "split.txt").write_text("f0\nf2\n")
+    result = tmp_path / "result.json"
+    run("evaluate", "--data", pairs, "--split", tmp_path / "split.txt", "--bundle", tiny_bundle, "--json", result)
+    assert {row["name"] for row in json.loads(result.read_text())["images"]} == {"f0", "f2"}
+
+
+def test_bench_latency_prints_every_stage(run, tiny_bundle: Path, tmp_path: Path) -> None:
+    result = tmp_path / "latency.json"
+    code, out, _ = run("bench", "latency", "--bundle", tiny_bundle, "--rounds", 2, "--json", result)
+    assert code == 0
+    stages = ["read", "geometry", "encoder", "denoiser step", "decoder", "geometry back", "morphology"]
+    assert all(stage in out for stage in stages)
+    data = json.loads(result.read_text())
+    assert [row["stage"] for row in data["summary"]][:7] == stages
+    assert len(data["images"]) == 2
+
+
+def test_doctor_replays_the_bundle(run, tiny_bundle: Path) -> None:
+    code, out, _ = run("doctor", "--bundle", tiny_bundle, "--device", "cpu")
+    assert code == 0
+    assert "replay" in out
+    assert "ok" in out
+    assert "none needed" in out
+
+
+def test_doctor_says_when_the_replay_differs(run, tiny_bundle: Path, tmp_path: Path) -> None:
+    import hashlib
+
+    from safetensors.numpy import load_file, save
+
+    folder = Path(shutil.copytree(tiny_bundle, tmp_path / "copy"))
+    arrays = load_file(folder / "replay.safetensors")
+    content = save({"image": arrays["image"], "probability": 1 - arrays["probability"]})
+    (folder / "replay.safetensors").write_bytes(content)
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest["files"]["replay.safetensors"] = hashlib.sha256(content).hexdigest()
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    code, _, err = run("doctor", "--bundle", folder, "--device", "cpu")
+    assert code == 2
+    assert "replay differs" in err
+
+
+def test_train_makes_a_bundle_that_predicts_and_goes_on_where_it_stopped(
+    run, tiny_config: TrainConfig, pairs: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(to_dict(tiny_config)))
+    arguments = ("train", config, "--data", pairs, "--out", tmp_path / "run")
+    code, out, _ = run(*arguments)
+    assert code == 0
+    assert "images/s" in out
+    assert "min left" in out
+    bundle = tmp_path / "run" / "bundle"
+    assert run("predict", pairs / "images", "--bundle", bundle, "--out", tmp_path / "masks")[0] == 0
+    code, out, _ = run(*arguments)
+    assert code == 0
+    assert "images/s" not in out, "a finished training trains again"
+    changed = tmp_path / "changed.json"
+    changed.write_text(json.dumps({**to_dict(tiny_config), "seed": 1}))
+    code, _, err = run("train", changed, "--data", pairs, "--out", tmp_path / "run")
+    assert code == 2
+    assert "another config" in err
+    code, out, _ = run("train", config, "--data", pairs, "--out", tmp_path / "second", "--init", bundle)
+    assert code == 0
+
+
+def make_truncated(folder: Path) -> Path:
+    path = folder / "truncated.jpg"
+    Image.fromarray(draw_phantom(0, 60, 80).image).save(path)
+    path.write_bytes(path.read_bytes()[:400])
+    return path
+
+
+def make_text(folder: Path) -> Path:
+    path = folder / "text.png"
+    path.write_text("not an image")
+    return path
+
+
+def make_empty_folder(folder: Path) -> Path:
+    (folder / "empty").mkdir()
+    return folder / "empty"
+
+
+def make_nan(folder: Path) -> Path:
+    path = folder / "nan.tif"
+    Image.fromarray(np.full((20, 30), np.nan, np.float32)).save(path)
+    return path
+
+
+@pytest.mark.parametrize("make", [make_truncated, make_text, make_empty_folder, make_nan])
+def test_bad_images_give_one_line_and_nothing_half_written(run, make, tiny_bundle: Path, tmp_path: Path) -> None:
+    path, out = make(tmp_path), tmp_path / "masks"
+    code, _, err = run("predict", path, "--bundle", tiny_bundle, "--out", out)
+    assert code == 2
+    assert err.count("\n") == 1
+    assert path.name in err
+    assert not out.exists() or not list(out.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--steps", 0), "steps: 0 is outside"),
+        (("--steps", 51), "steps: 51 is outside"),
+        (("--sampler", "euler"), "sampler: unknown name 'euler'"),
+        (("--seeds", 0), "--seeds: 0"),
+        (("--threshold", 1.5), "threshold: 1.5"),
+        (("--opening", -1), "opening: -1.0 is negative"),
+        (("--format", "gif"), "--format: unknown name 'gif'"),
+        (("--device", "quantum"), "device: unknown name 'quantum'"),
+        (("--bundle", "missing"), "bundle 'missing': not found"),
+    ],
+)
+def test_bad_options_give_one_line_that_names_them(run, pairs: Path, tiny_bundle: Path, arguments, words) -> None:
+    bundle = () if "--bundle" in arguments else ("--bundle", tiny_bundle)
+    code, _, err = run("predict", pairs / "images", *bundle, *arguments)
+    assert code == 2
+    assert err.count("\n") == 1
+    assert words in err
+
+
+def test_a_mask_without_image_is_named(run, pairs: Path, tiny_bundle: Path) -> None:
+    (pairs / "images" / "f1.png").unlink()
+    code, _, err = run("evaluate", "--data", pairs, "--bundle", tiny_bundle)
+    assert code == 2
+    assert "f1.png: mask without image" in err
+
+
+def test_an_image_without_mask_is_named(run, pairs: Path, tiny_bundle: Path) -> None:
+    (pairs / "masks" / "f1.png").unlink()
+    code, _, err = run("evaluate", "--data", pairs, "--bundle", tiny_bundle)
+    assert code == 2
+    assert "f1.png: image without mask" in err
+
+
+def test_an_unknown_key_in_a_config_is_named(run, pairs: Path, tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    config.write_text('{"denoiser": {"stepz": 3}}')
+    code, _, err = run("train", config, "--data", pairs, "--out", tmp_path / "run")
+    assert code == 2
+    assert "config.json.denoiser: unknown key 'stepz'" in err
+
+
+def test_a_write_that_fails_half_way_leaves_the_old_result(run, pairs, tiny_bundle, tmp_path, monkeypatch) -> None:
+    result = tmp_path / "result.json"
+    result.write_text("old")
+
+    def fail(self: Path, *_: object, **__: object) -> None:
+        self.touch()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", fail)
+    code, _, err = run("evaluate", "--data", pairs, "--bundle", tiny_bundle, "--json", result)
+    assert code == 2
+    assert "No space left on device" in err
+    assert result.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["result.json"]
