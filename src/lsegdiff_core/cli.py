@@ -105,7 +105,7 @@ def predict(
     """
     from lsegdiff_core.data.images import read_image
     from lsegdiff_core.data.readers import list_images
-    from lsegdiff_core.export import EXPORTERS, export_labels
+    from lsegdiff_core.export import EXPORTERS, SUFFIXES, export_labels
     from lsegdiff_core.predictor import Predictor
 
     if format not in EXPORTERS:
@@ -126,11 +126,10 @@ def predict(
         fill_holes=fill_holes,
         keep_largest=keep_largest,
     )
-    suffix = ".json" if format == "coco" else ".png"
     for index, path in enumerate(files, start=1):
         predictor.set_image(read_image(path), path.name)
         prediction = predictor.predict(sampling).refined(morphology)
-        target = out / f"{path.stem}{suffix}"
+        target = out / f"{path.stem}{SUFFIXES[format]}"
         export_labels(prediction.labels, target, format, prediction.provenance)
         print(f"{index}/{len(files)}  {target}  {prediction.mask.mean():.1%} of the image")
 

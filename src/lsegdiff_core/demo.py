@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from lsegdiff_core.data.images import read_image
 from lsegdiff_core.data.phantom import draw_phantom
-from lsegdiff_core.export import export_labels, sidecar_path
+from lsegdiff_core.export import export_labels
 from lsegdiff_core.files import write_atomically
 from lsegdiff_core.metrics import dice
 from lsegdiff_core.predictor import Predictor
@@ -42,10 +42,9 @@ def run_demo(predictor: Predictor, out: Path, image: Path | None = None) -> tupl
         pixels, name = read_image(image), image.name
     predictor.set_image(pixels, name)
     prediction = predictor.predict()
-    mask = out / "mask.png"
-    export_labels(prediction.labels, mask, "png", prediction.provenance)
+    files = export_labels(prediction.labels, out / "mask.png", "png", prediction.provenance)
     write_overlay(out / "overlay.png", pixels, prediction.mask)
-    return [mask, sidecar_path(mask), out / "overlay.png"], None if truth is None else dice(prediction.mask, truth)
+    return [*files, out / "overlay.png"], None if truth is None else dice(prediction.mask, truth)
 
 
 def write_overlay(path: Path, image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> None:

@@ -120,7 +120,7 @@ class ModelChoice(QWidget):  # type: ignore[misc]
             (
                 "Device",
                 self.device,
-                "Where the model runs; 'auto' takes a GPU if there is one. Listed after the first run",
+                "Where the model runs; 'auto' takes a GPU; all are listed after the first run",
             ),
             ("Steps", self.steps, "Sampler steps, 1 to 50; more take longer"),
             ("Sampler", self.sampler, "How noise becomes a mask; heun evaluates the network twice a step"),

@@ -223,7 +223,7 @@ class MaskLog:
         state.source = part.source[forward]
 
     def _strokes(self, frame: Frame) -> _Part | None:
-        """What differs from the last known state of a frame, as the user's strokes."""
+        """Return what differs from the last known state of a frame, as the user's strokes."""
         state = self._state(frame)
         pixels = _Change.between(state.seen, self.pixels(frame))
         if pixels is None:

@@ -12,19 +12,7 @@ import napari
 from napari.layers import Image
 from napari.qt.threading import create_worker
 from qtpy.QtCore import QEvent, Qt, QTimer, Signal
-from qtpy.QtWidgets import (
-    QComboBox,
-    QFileDialog,
-    QGroupBox,
-    QHBoxLayout,
-    QLabel,
-    QProgressBar,
-    QPushButton,
-    QScrollArea,
-    QStyle,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QFileDialog, QGroupBox, QPushButton, QScrollArea, QStyle, QVBoxLayout, QWidget
 
 from lsegdiff_core.bundle import Manifest
 from lsegdiff_core.config import MorphologyConfig
@@ -32,6 +20,7 @@ from lsegdiff_core.errors import LSegDiffError
 from napari_lsegdiff._choices import ImageChoice, ModelChoice
 from napari_lsegdiff._controls import RefineControls
 from napari_lsegdiff._frames import Frame
+from napari_lsegdiff._panels import ExportPanel, RunPanel
 from napari_lsegdiff._session import Refined, Session
 from napari_lsegdiff._worker import (
     Devices,
@@ -45,12 +34,6 @@ from napari_lsegdiff._worker import (
     segment,
 )
 
-# format, its suffix, and what it is
-FORMATS = (
-    ("png", ".png", "Black and white PNG: 255 on the mask"),
-    ("indexed-png", ".png", "PNG with the object's number as the pixel's value and a colour for each"),
-    ("coco", ".json", "COCO annotations: run lengths and polygons, one for each object"),
-)
 # While the user is drawing, a mask waits this long before it tries again, in milliseconds.
 RETRY = 30
 
@@ -95,6 +78,7 @@ class SegmentationDock(QWidget):  # type: ignore[misc]
         self._generation = 0  # of the newest run; what comes from an older one is dropped
         self._worker_generation = 0
         self._running = False
+        self._landing: tuple[Image, Frame] | None = None  # the run has its result, which is on its way to the canvas
         self._queued: Request | None = None
         self._started = 0.0
         self._unwritten: dict[tuple[Image, Frame], tuple[Refined, object]] = {}
@@ -112,39 +96,20 @@ class SegmentationDock(QWidget):  # type: ignore[misc]
         self.open_button.setToolTip("Open one or several image files as layers")
         self.images = ImageChoice(self._viewer)
         self.choices = ModelChoice()
-        self.run_button = QPushButton("Run")
-        self.run_button.setMinimumHeight(34)
-        self.progress = QProgressBar()
-        self.progress.setTextVisible(False)
-        self.progress.setFixedHeight(8)
-        self.status_label = QLabel()
-        self.status_label.setWordWrap(True)
-        self.status_label.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
-        # room for two lines, so that nothing below jumps when a longer message comes
-        self.status_label.setMinimumHeight(2 * self.status_label.fontMetrics().lineSpacing() + 4)
+        self.panel = RunPanel()
         self.refine = RefineControls()
-        self.format = QComboBox()
-        for name, _, tip in FORMATS:
-            self.format.addItem(name)
-            self.format.setItemData(self.format.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)
-        self.format.setToolTip("File format of the mask; the provenance is written beside it")
-        self.export_button = QPushButton("Export…")
-        self.export_button.setToolTip("Write the current frame's mask to a file")
+        self.exporter = ExportPanel()
 
         segment_box = QGroupBox("Segment")
         column = QVBoxLayout(segment_box)
         form = self.choices.layout()
         form.insertRow(0, "Image", self.images)
-        for widget in (self.choices, self.run_button, self.progress, self.status_label):
-            column.addWidget(widget)
-        export_box = QGroupBox("Export")
-        row = QHBoxLayout(export_box)
-        row.addWidget(self.format, 1)
-        row.addWidget(self.export_button)
+        column.addWidget(self.choices)
+        column.addWidget(self.panel)
 
         content = QWidget()
         column = QVBoxLayout(content)
-        for widget in (self.open_button, segment_box, self.refine, export_box):
+        for widget in (self.open_button, segment_box, self.refine, self.exporter):
             column.addWidget(widget)
         column.addStretch(1)
         # a low screen gets a scroll bar instead of squeezed controls
@@ -163,10 +128,10 @@ class SegmentationDock(QWidget):  # type: ignore[misc]
         self.images.chosen.connect(self._on_shown)
         self.choices.chosen.connect(self._on_model)
         self.choices.failed.connect(self._on_error)
-        self.run_button.clicked.connect(self._on_run)
+        self.panel.button.clicked.connect(self._on_run)
         self.refine.changed.connect(self._on_refine)
         self.refine.forget.connect(self._on_forget)
-        self.export_button.clicked.connect(self._on_export)
+        self.exporter.chosen.connect(self._on_export)
         self._refiner.done.connect(self._on_refined)
         layers, dims = self._viewer.layers, self._viewer.dims
         layers.events.removed.connect(self._on_removed)
@@ -182,7 +147,6 @@ class SegmentationDock(QWidget):  # type: ignore[misc]
         ]
         # the bound method of a dying widget would not be called any more
         self.destroyed.connect(self._runtime.close)
-        self._set_running(False)
         if self.choices.bundle is not None:
             self.choices.choose(self.choices.bundle)
         self._on_shown()
@@ -197,20 +161,16 @@ class SegmentationDock(QWidget):  # type: ignore[misc]
     @property
     def status(self) -> str:
         """The line under the progress bar."""
-        return str(self.status_label.text())
+        return str(self.panel.label.text())
 
     @property
     def running(self) -> bool:
         """Whether a run is under way."""
         return self._running
 
-    def _say(self, text: str, tooltip: str = "") -> None:
-        self.status_label.setText(text)
-        self.status_label.setToolTip(tooltip or text)
-
     def _on_error(self, error: Exception) -> None:
         failed = Failed.of(error)
-        self._say(failed.line, failed.details)
+        self.panel.say(failed.line, failed.details)
 
     # a run
 
@@ -224,9 +184,9 @@ class SegmentationDock(QWidget):  # type: ignore[misc]
         """Segment the chosen image's frame on the canvas with the chosen model."""
         image, bundle = self.images.layer, self.choices.bundle
         if image is None:
-            self._say("No image: open one, or choose File > Open Sample > LSegDiff")
+            self.panel.say("No image: open one, or choose File > Open Sample > LSegDiff")
         elif bundle is None:
-            self._say("No model: choose a folder with bundle.json under Model")
+            self.panel.say("No model: choose a folder with bundle.json under Model")
         else:
             try:
                 job = self._session.job(image)
@@ -239,14 +199,14 @@ class SegmentationDock(QWidget):  # type: ignore[misc]
                 if self._runtime.worker is None:
                     self._start(request)
                 else:  # a cancelled run is still finishing its step; only one runs at a time
-                    self._say("Waiting for the cancelled step to end…")
+                    self.panel.say("Waiting for the cancelled step to end…")
                     self._queued = request
                 return
         self.finished.emit(False)
 
     def cancel(self) -> None:
         """Stop the run; the old mask stays."""
-        if self._running:
+        if self._running and self._landing is None:
             self._end_run("Cancelled; the mask is as it was", False)
 
     def _start(self, request: Request) -> None:
@@ -266,14 +226,14 @@ class SegmentationDock(QWidget):  # type: ignore[misc]
         elif self._worker_generation != self._generation:
             return
         elif isinstance(update, Stage):
-            self._say(update.text)
-            self.progress.setRange(0, update.total)
-            self.progress.setValue(update.done)
+            self.panel.say(update.text)
+            self.panel.show_progress(update.done, update.total)
         elif isinstance(update, Failed):
             self._end_run(update.line, False, update.details)
         elif isinstance(update, Finished):
             if self._session.accept(self._job, update.prediction):
-                self._refine(self._job.image, self._job.frame, tag=self._generation)
+                self._landing = (self._job.image, self._job.frame)
+                self._refine(*self._landing)
             else:
                 self._end_run("The image was removed; its mask is dropped", False)
 
@@ -288,49 +248,43 @@ class SegmentationDock(QWidget):  # type: ignore[misc]
         if self._runtime.worker is not None:
             self._runtime.worker.quit()
         self._set_running(False)
-        self._say(text, tooltip)
+        self.panel.say(text, tooltip)
         self.finished.emit(good)
 
     def _set_running(self, running: bool) -> None:
         self._running = running
-        self.run_button.setText("Cancel" if running else "Run")
-        self.run_button.setToolTip(
-            "Stop after the current step; the old mask stays" if running else "Segment the image with the model"
-        )
-        self.progress.setRange(0, 0 if running else 1)
-        self.progress.setValue(0)
+        self._landing = None
+        self.panel.set_running(running)
 
     # from the probability to the canvas
 
     def _on_refine(self) -> None:
         image, frame = self._shown()
         if image is not None and frame is not None:
-            self._refine(image, frame, tag=("gesture", self.refine.gesture))
+            self._refine(image, frame, self.refine.gesture)
 
-    def _refine(self, image: Image, frame: Frame, tag: object) -> None:
+    def _refine(self, image: Image, frame: Frame, merge: int | None = None) -> None:
         function = self._session.refinement(image, frame, self.refine.morphology)
-        if function is None:
-            if self._session.mask_layer(image) is not None:
-                self._say("This frame's probability is not at hand; press Run to refine it")
-            return
-        self._refiner.request((image, frame), function, tag)
+        if function is not None:
+            self._refiner.request((image, frame), function, merge)
+        elif self._session.mask_layer(image) is not None:
+            self.panel.say("This frame's probability is not at hand any more; press Run to refine it")
 
-    def _on_refined(self, result: Refined | Failed, tag: object) -> None:
-        if isinstance(result, Failed):
-            if tag == self._generation and self._running:
-                self._end_run(result.line, False, result.details)
-            else:
-                self._say(result.line, result.details)
-            return
-        self._unwritten[result.image, result.frame] = (result, tag)
-        self._write_waiting()
+    def _on_refined(self, result: Refined | Failed, merge: int | None) -> None:
+        if isinstance(result, Refined):
+            self._unwritten[result.image, result.frame] = (result, merge)
+            self._write_waiting()
+        elif self._landing is not None:
+            self._end_run(result.line, False, result.details)
+        else:
+            self.panel.say(result.line, result.details)
 
     def _write_waiting(self) -> None:
-        for key, (refined, tag) in list(self._unwritten.items()):
-            if not self._session.write(refined, tag if isinstance(tag, tuple) else None):
-                continue
+        for key, (refined, merge) in list(self._unwritten.items()):
+            if not self._session.write(refined, merge):
+                continue  # the user is drawing
             del self._unwritten[key]
-            if self._running and tag == self._generation:
+            if key == self._landing:
                 seconds = perf_counter() - self._started
                 size = int((refined.labels > 0).sum())
                 found = f"Mask of {size:,} px" if size else "Nothing found at this threshold"
@@ -342,7 +296,7 @@ class SegmentationDock(QWidget):  # type: ignore[misc]
         self._on_mask_changed()
 
     def _shown(self) -> tuple[Image | None, Frame | None]:
-        """The chosen image and its frame on the canvas."""
+        """Return the chosen image and its frame on the canvas."""
         image = self.images.layer
         if image is None:
             return None, None
@@ -356,7 +310,8 @@ class SegmentationDock(QWidget):  # type: ignore[misc]
         image, frame = self._shown()
         known = None if image is None or frame is None else self._session.provenance(image, frame)
         self.refine.forget_button.setEnabled(known is not None and bool(known["edited"]))
-        self.export_button.setEnabled(image is not None and self._session.mask_layer(image) is not None)
+        self.exporter.button.setEnabled(image is not None and self._session.mask_layer(image) is not None)
+        self.exporter.suggested = "mask" if image is None else f"{Path(image.name).stem} mask"
         if known is not None and self._refiner.idle and not self._unwritten:
             self.refine.show_morphology(MorphologyConfig(**known["morphology"]))
 
@@ -378,24 +333,16 @@ class SegmentationDock(QWidget):  # type: ignore[misc]
         if image is not None and self._session.forget_strokes(image):
             self._on_mask_changed()
 
-    def _on_export(self) -> None:
+    def _on_export(self, path: Path, format: str) -> None:
         image = self.images.layer
         if image is None:
             return
-        name, suffix, _ = FORMATS[self.format.currentIndex()]
-        start = f"{Path(image.name).stem} mask{suffix}"
-        chosen, _ = QFileDialog.getSaveFileName(self, "Export the mask", start, f"{name} (*{suffix})")
-        if not chosen:
-            return
-        path = Path(chosen)
-        if not path.suffix:
-            path = path.with_suffix(suffix)
         try:
-            self._session.export(image, path, name)
+            self._session.export(image, path, format)
         except Exception as error:
             self._on_error(error)
         else:
-            self._say(f"Written: {path.name}", str(path))
+            self.panel.say(f"Written: {path.name}", str(path))
 
     def _on_removed(self, event: Any) -> None:
         if self._running and event.value is (self._queued.job if self._queued else self._job).image:

@@ -1,0 +1,95 @@
+"""Two small parts of the dock: the run with its progress and status, and the export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFileDialog,
+    QGroupBox,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+# format, its suffix, and what it is
+FORMATS = (
+    ("png", ".png", "Black and white PNG: 255 on the mask"),
+    ("indexed-png", ".png", "PNG with the object's number as the pixel's value and a colour for each"),
+    ("coco", ".json", "COCO annotations: run lengths and polygons, one for each object"),
+)
+
+
+class RunPanel(QWidget):  # type: ignore[misc]
+    """The Run button, which is Cancel during a run, a progress bar and one status line."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.button = QPushButton()
+        self.button.setMinimumHeight(34)
+        self.progress = QProgressBar()
+        self.progress.setTextVisible(False)
+        self.progress.setFixedHeight(8)
+        self.label = QLabel()
+        self.label.setWordWrap(True)
+        self.label.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
+        # room for two lines, so that nothing below jumps when a longer message comes
+        self.label.setMinimumHeight(2 * self.label.fontMetrics().lineSpacing() + 4)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        for widget in (self.button, self.progress, self.label):
+            column.addWidget(widget)
+        self.set_running(False)
+
+    def say(self, text: str, tooltip: str = "") -> None:
+        """Show a status line; ``tooltip`` holds the whole story when there is more to it."""
+        self.label.setText(text)
+        self.label.setToolTip(tooltip or text)
+
+    def show_progress(self, done: int, total: int) -> None:
+        """Show ``done`` of ``total`` steps; a total of 0 means that nobody knows."""
+        self.progress.setRange(0, total)
+        self.progress.setValue(done)
+
+    def set_running(self, running: bool) -> None:
+        """Turn the button into Cancel or back into Run."""
+        self.button.setText("Cancel" if running else "Run")
+        self.button.setToolTip(
+            "Stop after the current step; the old mask stays" if running else "Segment the image with the model"
+        )
+        self.show_progress(0, 0 if running else 1)
+
+
+class ExportPanel(QGroupBox):  # type: ignore[misc]
+    """Format and file; ``chosen`` carries the path and the format's name."""
+
+    chosen = Signal(object, str)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__("Export", parent)
+        self.suggested = "mask"
+        self.format = QComboBox()
+        for name, _, tip in FORMATS:
+            self.format.addItem(name)
+            self.format.setItemData(self.format.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)
+        self.format.setToolTip("File format of the mask; its provenance is written beside it")
+        self.button = QPushButton("Export…")
+        self.button.setToolTip("Write the current frame's mask to a file")
+        row = QHBoxLayout(self)
+        row.addWidget(self.format, 1)
+        row.addWidget(self.button)
+        self.button.clicked.connect(self._on_clicked)
+
+    def _on_clicked(self) -> None:
+        name, suffix, _ = FORMATS[self.format.currentIndex()]
+        text, _ = QFileDialog.getSaveFileName(
+            self, "Export the mask", f"{self.suggested}{suffix}", f"{name} (*{suffix})"
+        )
+        if text:
+            path = Path(text)
+            self.chosen.emit(path if path.suffix else path.with_suffix(suffix), name)

@@ -1,0 +1,172 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lsegdiff_core.config import (
+    MAX_STEPS,
+    SAMPLER_NAMES,
+    AugmentConfig,
+    DataConfig,
+    DenoiserConfig,
+    MaskVAEConfig,
+    ModelConfig,
+    MorphologyConfig,
+    OptimConfig,
+    SamplingConfig,
+    SourceConfig,
+    TrainConfig,
+    from_dict,
+    load_config,
+    to_dict,
+)
+from lsegdiff_core.errors import LSegDiffError
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+TRAINING = TrainConfig(
+    name="x",
+    classes=("polyp", "adenoma"),
+    seed=7,
+    model=ModelConfig(vae=MaskVAEConfig(size=64), denoiser=DenoiserConfig(widths=(8, 16))),
+    data=DataConfig(sources=(SourceConfig("a", exclude=("t.txt", "u.txt")), SourceConfig("b", validation="v.txt"))),
+    vae=OptimConfig(steps=3, lr=0.5),
+)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        TrainConfig(),
+        TRAINING,
+        SamplingConfig(steps=7, sampler="heun", seeds=(3, 1)),
+        MorphologyConfig(opening=2.5, keep_largest=True),
+    ],
+    ids=["defaults", "training", "sampling", "morphology"],
+)
+def test_config_survives_json(config: Any) -> None:
+    text = json.dumps(to_dict(config))
+    assert from_dict(type(config), json.loads(text)) == config
+
+
+def test_plain_form_holds_lists_and_dicts_only() -> None:
+    plain = to_dict(TRAINING)
+    assert plain["model"]["denoiser"]["widths"] == [8, 16]
+    assert plain["data"]["sources"][0] == {"folder": "a", "exclude": ["t.txt", "u.txt"], "validation": ""}
+
+
+def test_fields_that_are_left_out_keep_their_defaults() -> None:
+    config = from_dict(TrainConfig, {"vae": {"steps": 3}})
+    assert config.vae == OptimConfig(steps=3)
+    assert config.denoiser == OptimConfig()
+    assert config.augment == AugmentConfig()
+
+
+def test_whole_number_is_taken_for_a_float() -> None:
+    value = from_dict(OptimConfig, {"lr": 1}).lr
+    assert value == 1.0
+    assert isinstance(value, float)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"sede": 1}, r"config: unknown key 'sede'; known keys are .*seed"),
+        ({"model": {"vae": {"widht": 1}}}, r"config\.model\.vae: unknown key 'widht'"),
+        ({"data": {"sources": [{"folder": "a"}, {"folder": "b", "spilt": ""}]}}, r"config\.data\.sources\[1\]: .*'spilt'"),
+        ({"data": {"sources": [{}]}}, r"config\.data\.sources\[0\]: .*folder"),
+        ({"seed": "1"}, r"config\.seed: expected int, got '1'"),
+        ({"seed": 1.0}, r"config\.seed: expected int"),
+        ({"seed": True}, r"config\.seed: expected int, got True"),
+        ({"seed": None}, r"config\.seed: expected int, got None"),
+        ({"name": 3}, r"config\.name: expected str, got 3"),
+        ({"vae": {"lr": "fast"}}, r"config\.vae\.lr: expected float, got 'fast'"),
+        ({"vae": {"lr": True}}, r"config\.vae\.lr: expected float, got True"),
+        ({"vae": 3}, r"config\.vae: expected an object .*got int"),
+        ({"vae": [1]}, r"config\.vae: expected an object .*got list"),
+        ({"classes": "polyp"}, r"config\.classes: expected a list, got str"),
+        ({"classes": ["polyp", 2]}, r"config\.classes\[1\]: expected str, got 2"),
+        ({"model": {"denoiser": {"widths": [8, "16"]}}}, r"config\.model\.denoiser\.widths\[1\]: expected int"),
+        ([], r"config: expected an object .*got list"),
+        ("x", r"config: expected an object .*got str"),
+        (None, r"config: expected an object .*got NoneType"),
+    ],
+)
+def test_mistake_is_named_with_its_path(data: Any, message: str) -> None:
+    with pytest.raises(LSegDiffError, match=message):
+        from_dict(TrainConfig, data)
+
+
+def test_flag_is_not_a_number() -> None:
+    with pytest.raises(LSegDiffError, match=r"config\.fill_holes: expected bool, got 1"):
+        from_dict(MorphologyConfig, {"fill_holes": 1})
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"{'a': 1}", b"\xff\xfe", b'{"seed": 1,}'])
+def test_file_that_is_not_json_is_named(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "broken.json"
+    path.write_bytes(content)
+    with pytest.raises(LSegDiffError, match=r"broken\.json: not valid JSON"):
+        load_config(TrainConfig, path)
+
+
+@pytest.mark.parametrize("name", ["missing.json", "."])
+def test_file_that_cannot_be_read_is_named(name: str, tmp_path: Path) -> None:
+    with pytest.raises(LSegDiffError, match=r"cannot be read"):
+        load_config(TrainConfig, tmp_path / name)
+
+
+def test_mistake_in_a_file_names_file_and_field(tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    path.write_text('{"vae": {"stpes": 1}}')
+    with pytest.raises(LSegDiffError, match=r"c\.json\.vae: unknown key 'stpes'"):
+        load_config(TrainConfig, path)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*/config.json")), ids=lambda path: path.parent.name)
+def test_shipped_config_is_valid_and_its_lists_exist(path: Path) -> None:
+    config = load_config(TrainConfig, path)
+    assert config.model.vae.size == config.model.encoder.size
+    assert config.model.vae.latent_channels == config.model.denoiser.latent_channels
+    assert config.model.encoder.pyramid_channels == config.model.denoiser.cond_channels
+    for source in config.data.sources:
+        assert source.exclude, "every public source has a test list that must not be trained on"
+        assert (path.parent / source.validation).is_file()
+
+
+@pytest.mark.parametrize("steps", [1, MAX_STEPS])
+@pytest.mark.parametrize("sampler", SAMPLER_NAMES)
+def test_sampling_takes_what_exists(steps: int, sampler: str) -> None:
+    assert SamplingConfig(steps, sampler, (0, 5)).seeds == (0, 5)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"steps": 0}, "steps: 0 is outside 1 to 50"),
+        ({"steps": 51}, "steps: 51 is outside 1 to 50"),
+        ({"steps": -1}, "steps: -1"),
+        ({"sampler": "euler"}, "sampler: unknown name 'euler'; choose one of ddim, heun, dpmpp_2m, ddpm"),
+        ({"sampler": "DDIM"}, "sampler: unknown name 'DDIM'"),
+        ({"seeds": ()}, "seeds: the list is empty"),
+    ],
+)
+def test_sampling_outside_its_range_is_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(LSegDiffError, match=message):
+        SamplingConfig(**values)
+    with pytest.raises(LSegDiffError, match=message):
+        from_dict(SamplingConfig, json.loads(json.dumps(values)))
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0, -0.1, 1.1, float("nan")])
+def test_threshold_lies_strictly_between_zero_and_one(threshold: float) -> None:
+    with pytest.raises(LSegDiffError, match="threshold: .* is outside"):
+        MorphologyConfig(threshold=threshold)
+
+
+@pytest.mark.parametrize("name", ["opening", "closing", "min_area", "smooth"])
+def test_negative_length_is_refused_by_name(name: str) -> None:
+    with pytest.raises(LSegDiffError, match=f"{name}: -1 is negative"):
+        MorphologyConfig(**{name: -1})
+    assert getattr(MorphologyConfig(**{name: 0}), name) == 0
