@@ -7,7 +7,7 @@ from pathlib import Path
 from napari.components import ViewerModel
 from napari.layers import Image
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QLabel, QSpinBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QLabel, QSpinBox, QWidget
 from superqt import QLabeledSlider
 
 from lsegdiff_core.bundle import Manifest, available_bundles, find_bundle, read_manifest
@@ -18,7 +18,7 @@ MAX_SEEDS = 16
 OTHER = "Other folder…"
 
 
-class ImageChoice(QComboBox):  # type: ignore[misc]
+class ImageChoice(QComboBox):
     """The viewer's image layers; holds the layers themselves, so that a rename changes nothing but the text."""
 
     chosen = Signal()
@@ -70,7 +70,9 @@ class ImageChoice(QComboBox):  # type: ignore[misc]
         blocked = self.blockSignals(True)
         self.clear()
         self._layers = [layer for layer in self._viewer.layers if isinstance(layer, Image)]
-        self.addItems([layer.name for layer in self._layers])
+        for index, layer in enumerate(self._layers):
+            self.addItem(layer.name)
+            self.setItemData(index, layer.name, Qt.ItemDataRole.ToolTipRole)  # long names are cut
         if current in self._layers:
             self.setCurrentIndex(self._layers.index(current))
         self.blockSignals(blocked)
@@ -78,8 +80,8 @@ class ImageChoice(QComboBox):  # type: ignore[misc]
             self.chosen.emit()
 
 
-class ModelChoice(QWidget):  # type: ignore[misc]
-    """Bundle, device and sampling.
+class ModelChoice(QWidget):
+    """Image, bundle, device and sampling, in one form.
 
     ``chosen`` carries the manifest of a newly chosen bundle, ``failed`` an error of a folder that is none.
     """
@@ -87,7 +89,7 @@ class ModelChoice(QWidget):  # type: ignore[misc]
     chosen = Signal(object)
     failed = Signal(object)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, images: ImageChoice, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.model = QComboBox()
         self.model.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
@@ -95,9 +97,8 @@ class ModelChoice(QWidget):  # type: ignore[misc]
         self.licence = QLabel()
         self.licence.setWordWrap(True)
         self.licence.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        font = self.licence.font()
-        font.setPointSizeF(font.pointSizeF() * 0.85)
-        self.licence.setFont(font)
+        # napari's own style sheet sets the size of every text, so a font alone would not do
+        self.licence.setStyleSheet("font-size: 8pt;")
         self.device = QComboBox()
         self.device.addItem("auto")
         self.steps = QLabeledSlider(Qt.Orientation.Horizontal)
@@ -109,14 +110,9 @@ class ModelChoice(QWidget):  # type: ignore[misc]
 
         form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
-        model = QWidget()
-        column = QVBoxLayout(model)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(2)
-        column.addWidget(self.model)
-        column.addWidget(self.licence)
+        form.addRow("Image", images)
         for text, widget, tip in (
-            ("Model", model, "The trained model; a folder with bundle.json can be chosen too"),
+            ("Model", self.model, "The trained model; a folder with bundle.json can be chosen too"),
             (
                 "Device",
                 self.device,
@@ -129,6 +125,7 @@ class ModelChoice(QWidget):  # type: ignore[misc]
             form.addRow(text, widget)
             widget.setToolTip(tip)
             form.labelForField(widget).setToolTip(tip)
+        form.insertRow(2, self.licence)
 
         self._folder: str | None = None
         for name in available_bundles():
@@ -191,9 +188,12 @@ class ModelChoice(QWidget):  # type: ignore[misc]
         self.model.setCurrentIndex(self.model.findData(bundle) if bundle is not None else -1)
 
     def _describe(self, manifest: Manifest | None) -> None:
-        self.licence.setText(
-            "Not a medical device" if manifest is None else f"{manifest.licence} · Not a medical device"
-        )
+        licence = "" if manifest is None else manifest.licence.strip().rstrip(".")
+        warning = "Not a medical device"
+        if warning.lower() in licence.lower():
+            self.licence.setText(licence)
+        else:
+            self.licence.setText(f"{licence}. {warning}" if licence else warning)
         self.licence.setToolTip("" if manifest is None else manifest.description)
 
     def _show_sampling(self, sampling: SamplingConfig) -> None:

@@ -14,7 +14,7 @@ from lsegdiff_core.config import MorphologyConfig
 PAUSE = 0.7
 
 
-class RefineControls(QGroupBox):  # type: ignore[misc]
+class RefineControls(QGroupBox):
     """Threshold and morphology; emits ``changed`` on every tick.
 
     Attributes
@@ -34,7 +34,7 @@ class RefineControls(QGroupBox):  # type: ignore[misc]
 
         self.threshold = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
         self.threshold.setRange(0.01, 0.99)
-        self.threshold.setSingleStep(0.01)
+        self.threshold.setSingleStep(0.01)  # type: ignore[arg-type]
         self.threshold.setDecimals(2)
         self.opening = _pixels(30)
         self.closing = _pixels(30)
@@ -53,9 +53,9 @@ class RefineControls(QGroupBox):  # type: ignore[misc]
         form = QFormLayout(self)
         for text, widget, tip in (
             ("Threshold", self.threshold, "A pixel belongs to the mask where its probability is at least this"),
-            ("Opening", self.opening, "Removes parts thinner than twice this radius, in pixels of the image"),
-            ("Closing", self.closing, "Closes gaps narrower than twice this radius, in pixels of the image"),
-            ("Smooth", self.smooth, "Rounds the outline; standard deviation in pixels of the image"),
+            ("Opening (px)", self.opening, "Removes parts thinner than twice this radius, in pixels of the image"),
+            ("Closing (px)", self.closing, "Closes gaps narrower than twice this radius, in pixels of the image"),
+            ("Smooth (px)", self.smooth, "Rounds the outline; standard deviation in pixels of the image"),
             ("Min. area", self.min_area, "Removes pieces with fewer pixels than this"),
         ):
             form.addRow(text, widget)

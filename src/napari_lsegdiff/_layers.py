@@ -302,3 +302,6 @@ class MaskLog:
         # `layer.data = new` leaves napari's own history stale; the new pixels count as the user's at the next write
         self._entries.clear()
         self._done = 0
+        if self.usable:  # napari's menu converts labels to wider types
+            for state in self._frames.values():
+                state.seen = state.seen.astype(self.layer.data.dtype)

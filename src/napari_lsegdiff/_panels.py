@@ -25,7 +25,7 @@ FORMATS = (
 )
 
 
-class RunPanel(QWidget):  # type: ignore[misc]
+class RunPanel(QWidget):
     """The Run button, which is Cancel during a run, a progress bar and one status line."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -65,7 +65,7 @@ class RunPanel(QWidget):  # type: ignore[misc]
         self.show_progress(0, 0 if running else 1)
 
 
-class ExportPanel(QGroupBox):  # type: ignore[misc]
+class ExportPanel(QGroupBox):
     """Format and file; ``chosen`` carries the path and the format's name."""
 
     chosen = Signal(object, str)

@@ -52,7 +52,7 @@ class _Runtime:
             self.closers.pop()()
 
 
-class SegmentationDock(QWidget):  # type: ignore[misc]
+class SegmentationDock(QWidget):
     """The LSegDiff dock.
 
     Parameters
@@ -81,6 +81,7 @@ class SegmentationDock(QWidget):  # type: ignore[misc]
         self._landing: tuple[Image, Frame] | None = None  # the run has its result, which is on its way to the canvas
         self._queued: Request | None = None
         self._started = 0.0
+        self._suggested: MorphologyConfig | None = None  # by a model that was chosen since the last run
         self._unwritten: dict[tuple[Image, Frame], tuple[Refined, object]] = {}
         self._retry = QTimer(self)
         self._retry.setInterval(RETRY)
@@ -95,15 +96,13 @@ class SegmentationDock(QWidget):  # type: ignore[misc]
         self.open_button.setIcon(self.style().standardIcon(QStyle.StandardPixmap.SP_DialogOpenButton))
         self.open_button.setToolTip("Open one or several image files as layers")
         self.images = ImageChoice(self._viewer)
-        self.choices = ModelChoice()
+        self.choices = ModelChoice(self.images)
         self.panel = RunPanel()
         self.refine = RefineControls()
         self.exporter = ExportPanel()
 
         segment_box = QGroupBox("Segment")
         column = QVBoxLayout(segment_box)
-        form = self.choices.layout()
-        form.insertRow(0, "Image", self.images)
         column.addWidget(self.choices)
         column.addWidget(self.panel)
 
@@ -232,6 +231,9 @@ class SegmentationDock(QWidget):  # type: ignore[misc]
             self._end_run(update.line, False, update.details)
         elif isinstance(update, Finished):
             if self._session.accept(self._job, update.prediction):
+                if self._suggested is not None:
+                    self.refine.show_morphology(self._suggested)
+                    self._suggested = None
                 self._landing = (self._job.image, self._job.frame)
                 self._refine(*self._landing)
             else:
@@ -259,6 +261,7 @@ class SegmentationDock(QWidget):  # type: ignore[misc]
     # from the probability to the canvas
 
     def _on_refine(self) -> None:
+        self._suggested = None
         image, frame = self._shown()
         if image is not None and frame is not None:
             self._refine(image, frame, self.refine.gesture)
@@ -326,7 +329,8 @@ class SegmentationDock(QWidget):  # type: ignore[misc]
                 self._on_error(error)
 
     def _on_model(self, manifest: Manifest) -> None:
-        self.refine.set_default(MorphologyConfig(threshold=manifest.threshold))
+        self._suggested = MorphologyConfig(threshold=manifest.threshold)
+        self.refine.set_default(self._suggested)
 
     def _on_forget(self) -> None:
         image = self.images.layer

@@ -96,7 +96,7 @@ class PredictorCache:
 
     def encode(self, predictor: Predictor, image: NDArray[np.generic], name: str) -> None:
         """Give the predictor an image, unless it is the one it has."""
-        key = (name, image.shape, image.dtype.str, hashlib.sha256(np.ascontiguousarray(image)).digest())
+        key = (name, image.shape, image.dtype.str, hashlib.sha256(np.ascontiguousarray(image).data).digest())
         if self._images.get(predictor) != key:
             self._images.pop(predictor, None)
             predictor.set_image(image, name)
@@ -134,7 +134,7 @@ def segment(cache: PredictorCache, request: Request) -> Generator[Update, None, 
         yield Failed.of(error)
 
 
-class NewestWins(QObject):  # type: ignore[misc]
+class NewestWins(QObject):
     """Runs one short function at a time beside the window; of those that wait under one key, only the newest.
 
     ``done`` carries the function's result, or a `Failed`, and the tag that came with it.

@@ -44,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     viewer.window.add_dock_widget(dock, name="LSegDiff", area="right")
     if options.bundle:
         dock.choices.choose(options.bundle)
+    # the dock has made the canvas narrower
+    QTimer.singleShot(0, viewer.reset_view)
     code = 0
 
     def close(good: bool) -> None:

@@ -74,7 +74,10 @@ def test_whole_number_is_taken_for_a_float() -> None:
     [
         ({"sede": 1}, r"config: unknown key 'sede'; known keys are .*seed"),
         ({"model": {"vae": {"widht": 1}}}, r"config\.model\.vae: unknown key 'widht'"),
-        ({"data": {"sources": [{"folder": "a"}, {"folder": "b", "spilt": ""}]}}, r"config\.data\.sources\[1\]: .*'spilt'"),
+        (
+            {"data": {"sources": [{"folder": "a"}, {"folder": "b", "spilt": ""}]}},
+            r"config\.data\.sources\[1\]: .*'spilt'",
+        ),
         ({"data": {"sources": [{}]}}, r"config\.data\.sources\[0\]: .*folder"),
         ({"seed": "1"}, r"config\.seed: expected int, got '1'"),
         ({"seed": 1.0}, r"config\.seed: expected int"),
@@ -161,7 +164,7 @@ def test_sampling_outside_its_range_is_refused(values: dict[str, Any], message: 
 
 @pytest.mark.parametrize("threshold", [0.0, 1.0, -0.1, 1.1, float("nan")])
 def test_threshold_lies_strictly_between_zero_and_one(threshold: float) -> None:
-    with pytest.raises(LSegDiffError, match="threshold: .* is outside"):
+    with pytest.raises(LSegDiffError, match=r"threshold: .* is outside"):
         MorphologyConfig(threshold=threshold)
 
 

@@ -1,5 +1,6 @@
 import os
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,7 @@ def test_folder_without_permission_is_refused(tmp_path: Path) -> None:
         tmp_path.chmod(0o755)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="no /proc")
 def test_folder_that_the_system_will_not_write_is_refused() -> None:
     with pytest.raises(LSegDiffError, match=r"/proc/x\.txt: cannot be written"):
         write_text(Path("/proc/x.txt"), "new")

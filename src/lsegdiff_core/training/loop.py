@@ -30,7 +30,7 @@ class Task(Protocol):
     def loss(
         self, images: Tensor, masks: Tensor, step: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, float]]:
-        """Return the loss of a batch as stored (uint8) and its named parts."""
+        """Return the loss of a batch as stored (uint8, on the CPU) and its named parts."""
 
     def score(self, model: nn.Module) -> dict[str, float]:
         """Return validation measures of ``model``; ``score``, to be raised, chooses the best weights."""
@@ -96,7 +96,6 @@ def fit(
     LSegDiffError
         When the loss is not finite; the message holds the batch's file names.
     """
-    device = next(task.model.parameters()).device
     optimiser = torch.optim.AdamW(task.groups(config), weight_decay=config.weight_decay)
     peaks = [float(group["lr"]) for group in optimiser.param_groups]
     ema = EMA(task.model, config.ema)
@@ -133,9 +132,8 @@ def fit(
     try:
         while step < end:
             indices = batch_indices(len(store), config.batch, step, seed)
-            images, masks = store.images[indices].to(device), store.masks[indices].to(device)
             task.model.train()
-            loss, parts = task.loss(images, masks, step, step_generator(seed, step))
+            loss, parts = task.loss(store.images[indices], store.masks[indices], step, step_generator(seed, step))
             if not torch.isfinite(loss):
                 names = ", ".join(store.names[index] for index in indices)
                 raise LSegDiffError(

@@ -77,7 +77,7 @@ class DenoiserTask:
         """Return the loss of a batch as stored."""
         model, losses = self.model, self.config.loss
         assert isinstance(model, ConditionalDenoiser)
-        image, mask = augment(images.cpu(), masks.cpu(), self.config.model.encoder.size, self.config.augment, generator)
+        image, mask = augment(images, masks, self.config.model.encoder.size, self.config.augment, generator)
         image = image.to(self.device, memory_format=torch.channels_last)
         mask = mask.to(self.device)
         with torch.no_grad():

@@ -44,7 +44,7 @@ class VAETask:
         vae = self.model
         assert isinstance(vae, MaskVAE)
         size = self.config.model.vae.size
-        _, mask = augment(images.cpu(), masks.cpu(), size, self.config.augment, generator)
+        _, mask = augment(images, masks, size, self.config.augment, generator)
         mask = mask.to(self.device)
         mean, log_variance = vae.encode(mask)
         noise = torch.randn(mean.shape, generator=generator).to(self.device)

@@ -50,8 +50,9 @@ def test_dark_image_is_not_cropped_away(value: int) -> None:
     assert Geometry.of(np.full((50, 60, 3), value, np.uint8)).box == (0, 0, 50, 60)
 
 
-def test_small_bright_spot_in_the_dark_is_not_taken_for_the_content() -> None:
-    assert Geometry.of(frame(200, 200, (90, 80, 130, 150))).box == (0, 0, 200, 200)
+@pytest.mark.parametrize("box", [(90, 80, 130, 150), (90, 0, 130, 200), (0, 80, 200, 150)])
+def test_small_bright_part_in_the_dark_is_not_taken_for_the_content(box: tuple[int, int, int, int]) -> None:
+    assert Geometry.of(frame(200, 200, box)).box == (0, 0, 200, 200)
 
 
 def test_dark_lumen_inside_the_image_is_not_a_border() -> None:

@@ -64,6 +64,11 @@ def test_lesion_can_be_seen_where_the_mask_is(seed: int) -> None:
     assert edges[rim].mean() > edges[~rim].mean()
 
 
+def test_lesion_ends_at_the_black_corners() -> None:
+    lit = [image[mask].max(axis=1).min() for image, mask in (draw_phantom(seed, 48, 64) for seed in range(60, 75))]
+    assert min(lit) > 10
+
+
 @pytest.mark.parametrize("shape", [(24, 24), (48, 200), (200, 48)])
 def test_any_size_can_be_drawn(shape: tuple[int, int]) -> None:
     image, mask = draw_phantom(1, *shape)

@@ -1,5 +1,6 @@
 """Samplers against closed-form answers; test_samplers_diffusers.py compares them with another implementation."""
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -111,7 +112,7 @@ def ode_rates(name: str, grids: list[Tensor]) -> list[float]:
         *_, last = run(name, gaussian, z, sigmas)
         errors.append(abs(last.z.item() - exact))
     assert errors[-1] < 0.01 * exact
-    return [math.log2(coarse / fine) for coarse, fine in zip(errors[:-1], errors[1:], strict=True)]
+    return [math.log2(coarse / fine) for coarse, fine in itertools.pairwise(errors)]
 
 
 @pytest.mark.parametrize(("name", "order"), [("ddim", 1), ("heun", 2), ("dpmpp_2m", 2)])

@@ -71,7 +71,7 @@ def test_default_encoder_keeps_to_its_budget() -> None:
 
 
 def test_unknown_backbone_is_refused_by_name() -> None:
-    with pytest.raises(LSegDiffError, match="backbone.*resnet50.*tf_efficientnet_lite0"):
+    with pytest.raises(LSegDiffError, match=r"backbone.*resnet50.*tf_efficientnet_lite0"):
         ImageEncoder(ImageEncoderConfig(backbone="resnet50"))
 
 

@@ -1,0 +1,25 @@
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "",
+        ".config",
+        ".files",
+        ".allocator",
+        ".data.readers",
+        ".data.splits",
+        ".data.images",
+        ".data.geometry",
+        ".data.phantom",
+    ],
+)
+def test_module_loads_without_torch_and_napari(module: str) -> None:
+    heavy = "[m for m in ('torch', 'napari', 'qtpy') if m in sys.modules]"
+    code = f"import sys, lsegdiff_core{module}; sys.exit(str({heavy}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stderr.strip() == "[]"

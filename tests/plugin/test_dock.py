@@ -1,0 +1,358 @@
+"""The path of a user, in a real viewer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+from napari.utils._test_utils import read_only_mouse_event
+from napari.utils.interactions import mouse_move_callbacks, mouse_press_callbacks, mouse_release_callbacks
+from qtpy.QtWidgets import QFileDialog
+
+from lsegdiff_core.predictor import Predictor
+from napari_lsegdiff._worker import OUT_OF_MEMORY
+
+
+def settle(qtbot, dock):
+    qtbot.waitUntil(lambda: dock._refiner.idle and not dock._unwritten, timeout=10_000)
+
+
+def test_from_sample_to_file(viewer, dock, run, calls, qtbot, monkeypatch, tmp_path: Path):
+    # sample image -> Run -> Labels layer
+    viewer.open_sample("napari-lsegdiff", "synthetic_polyp")
+    assert dock.panel.button.text() == "Run"
+    assert run(), dock.status
+    labels = viewer.layers["Synthetic polyp mask"]
+    model = labels.data.copy()
+    assert model.shape == (480, 640)
+    assert set(np.unique(model)) == {0, 1}
+    assert dock.panel.button.text() == "Run"
+    assert (calls.encode, calls.denoise) == (1, 3)
+
+    # a stroke, and Ctrl+Z
+    labels.brush_size = 20
+    with labels.block_history():
+        labels.paint((20, 20), 1)
+        labels.paint((20, 30), 1)
+    assert labels.data[20, 25] == 1
+    labels.undo()
+    np.testing.assert_array_equal(labels.data, model)
+
+    # again, and a slider: no network runs, and the stroke stays
+    labels.paint((20, 20), 1)
+    labels.paint((240, 320), 0)
+    stroke_on, stroke_off = labels.data[20, 20] == 1, labels.data[240, 320] == 0
+    assert stroke_on
+    assert stroke_off
+    before = labels.data.copy()
+    dock.refine.threshold.setValue(0.7)
+    settle(qtbot, dock)
+    assert (calls.encode, calls.denoise) == (1, 3)
+    assert (labels.data != before).any()
+    assert labels.data[20, 20] == 1
+    assert labels.data[240, 320] == 0
+    labels.undo()
+    np.testing.assert_array_equal(labels.data, before)
+    assert dock.refine.threshold.value() == pytest.approx(0.5)
+    labels.redo()
+
+    # Cancel during a run of 50 steps
+    shown = labels.data.copy()
+    calls.delay = 0.05
+    dock.choices.steps.setValue(50)
+    dock.panel.button.click()
+    assert dock.panel.button.text() == "Cancel"
+    started = calls.denoise
+    qtbot.waitUntil(lambda: calls.denoise > started + 1, timeout=10_000)
+    with qtbot.waitSignal(dock.finished) as signal:
+        dock.panel.button.click()
+    assert signal.args == [False]
+    assert dock.panel.button.text() == "Run"
+    qtbot.waitUntil(lambda: dock._runtime.worker is None, timeout=10_000)
+    assert calls.denoise < started + 50
+    calls.delay = 0.0
+    np.testing.assert_array_equal(labels.data, shown)
+    assert calls.encode == 1
+
+    # out of memory in step 2
+    whole = Predictor.denoise
+
+    def fail(self, z, sigma, cond, steps=[]):  # noqa: B006
+        steps.append(1)
+        if len(steps) == 2:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB\nGPU 0 has a total capacity of …")
+        return whole(self, z, sigma, cond)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Predictor, "denoise", fail)
+        assert not run()
+    assert dock.status == OUT_OF_MEMORY
+    assert "20.00 GiB" in dock.panel.label.toolTip()
+    assert dock.panel.button.text() == "Run"
+    np.testing.assert_array_equal(labels.data, shown)
+
+    # export, and read it back
+    for index, name in enumerate(("binary", "indexed")):
+        path = tmp_path / f"{name}.png"
+        monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *args, path=path: (str(path), ""))
+        dock.exporter.format.setCurrentIndex(index)
+        dock.exporter.button.click()
+        assert dock.status == f"Written: {path.name}"
+        back = np.asarray(iio.imread(path))
+        if back.ndim == 3:
+            back = back[..., 0]
+        np.testing.assert_array_equal(back > 0, labels.data > 0)
+
+    # and a run after all that works, on the same layer, under the strokes
+    assert run()
+    assert dock._session.mask_layer(viewer.layers["Synthetic polyp"]) is labels
+    assert len(viewer.layers) == 2
+    assert labels.data[20, 20] == 1
+
+
+def test_same_image_is_encoded_once(viewer, dock, run, calls):
+    image = viewer.add_image(np.random.default_rng(0).integers(0, 255, (80, 90, 3), dtype=np.uint8))
+    assert run()
+    assert run()
+    assert calls.encode == 1
+    image.data[:10] = 0
+    assert run()
+    assert calls.encode == 2
+
+
+def test_one_undo_item_for_a_drag(viewer, dock, run, qtbot):
+    viewer.add_image(np.full((100, 120), 100, np.uint8), name="a")
+    assert run()
+    labels = viewer.layers["a mask"]
+    first = labels.data.copy()
+    slider = dock.refine.threshold
+    slider.setSliderDown(True)
+    for value in (0.55, 0.6, 0.7, 0.8):
+        slider.setValue(value)
+        settle(qtbot, dock)
+    slider.setSliderDown(False)
+    last = labels.data.copy()
+    assert last.sum() < first.sum()
+    slider.setSliderDown(True)
+    slider.setValue(0.3)
+    settle(qtbot, dock)
+    slider.setSliderDown(False)
+    labels.undo()
+    np.testing.assert_array_equal(labels.data, last)
+    labels.undo()
+    np.testing.assert_array_equal(labels.data, first)
+
+
+def test_a_mask_waits_for_the_mouse(viewer, dock, run, qtbot):
+    viewer.add_image(np.full((100, 120), 100, np.uint8), name="a")
+    assert run()
+    labels = viewer.layers["a mask"]
+    with labels.block_history():
+        labels.paint((5, 5), 1)
+        dock.refine.threshold.setValue(0.8)
+        qtbot.waitUntil(lambda: bool(dock._unwritten), timeout=10_000)
+        during = labels.data.copy()
+        qtbot.wait(80)
+        np.testing.assert_array_equal(labels.data, during)
+    settle(qtbot, dock)
+    assert (labels.data != during).any()
+    assert labels.data[5, 5] == 1
+    labels.undo()
+    np.testing.assert_array_equal(labels.data, during)
+
+
+def test_image_renamed_and_removed_during_a_run(viewer, dock, calls, qtbot):
+    image = viewer.add_image(np.full((60, 60), 90, np.uint8), name="a")
+    dock.choices.steps.setValue(20)
+    calls.delay = 0.02
+    dock.panel.button.click()
+    image.name = "b"
+    assert dock.images.currentText() == "b"
+    qtbot.waitUntil(lambda: not dock.running, timeout=20_000)
+    assert "b mask" in viewer.layers
+
+    dock.panel.button.click()
+    with qtbot.waitSignal(dock.finished) as signal:
+        viewer.layers.remove(image)
+    assert signal.args == [False]
+    assert "removed" in dock.status
+    assert dock.panel.button.text() == "Run"
+    assert dock.images.layer is None
+    qtbot.waitUntil(lambda: dock._runtime.worker is None, timeout=10_000)
+    assert [layer.name for layer in viewer.layers] == ["b mask"]
+
+
+def test_mask_removed_during_a_run_comes_anew(viewer, dock, run, calls, qtbot):
+    viewer.add_image(np.full((60, 60), 90, np.uint8), name="a")
+    assert run()
+    calls.delay = 0.1
+    with qtbot.waitSignal(dock.finished, timeout=20_000) as signal:
+        dock.panel.button.click()
+        viewer.layers.remove("a mask")
+    assert signal.args == [True]
+    assert "a mask" in viewer.layers
+
+
+def test_run_right_after_cancel(viewer, dock, qtbot):
+    viewer.add_image(np.full((60, 60), 90, np.uint8), name="a")
+    dock.panel.button.click()
+    dock.panel.button.click()
+    assert not dock.running
+    with qtbot.waitSignal(dock.finished, timeout=20_000) as signal:
+        dock.panel.button.click()
+    assert signal.args == [True]
+
+
+def test_errors_are_one_line(viewer, dock, run):
+    assert not run()
+    assert dock.status.startswith("No image")
+    image = viewer.add_image(np.full((60, 60), np.nan, np.float32), name="a")
+    assert not run()
+    assert "NaN" in dock.status
+    assert "\n" not in dock.status
+    viewer.layers.remove(image)
+    viewer.add_image(np.zeros((60, 70, 3), np.uint8), rgb=False, name="grey stack")
+    assert not run()
+    assert "rgb=True" in dock.status
+
+
+def test_a_folder_that_is_no_bundle(dock, monkeypatch, tmp_path):
+    before = dock.choices.bundle
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *args: str(tmp_path))
+    last = dock.choices.model.count() - 1
+    dock.choices.model.setCurrentIndex(last)
+    dock.choices.model.activated.emit(last)
+    assert "not found" in dock.status
+    assert dock.choices.bundle == before
+    assert dock.choices.model.currentData() == before
+
+
+def test_licence_and_devices_are_shown(viewer, dock, run):
+    assert dock.choices.licence.text() == "BSD-3-Clause. Not a medical device"
+    assert dock.choices.device.count() == 1
+    viewer.add_image(np.full((60, 60), 90, np.uint8))
+    assert run()
+    assert dock.choices.device.findText("cpu") > 0
+
+
+def test_open_several_images(viewer, dock, monkeypatch, tmp_path):
+    paths = []
+    for name in ("one", "two"):
+        paths.append(str(tmp_path / f"{name}.png"))
+        iio.imwrite(paths[-1], np.zeros((40, 50, 3), np.uint8))
+    monkeypatch.setattr(QFileDialog, "getOpenFileNames", lambda *args: (paths, ""))
+    dock.open_button.click()
+    assert [layer.name for layer in viewer.layers] == ["one", "two"]
+    assert dock.images.currentText() == "two"
+    viewer.layers.selection.active = viewer.layers["one"]
+    assert dock.images.layer is viewer.layers["one"]
+
+
+def test_forget_strokes_button(viewer, dock, run):
+    viewer.add_image(np.full((100, 120), 100, np.uint8), name="a")
+    assert run()
+    labels = viewer.layers["a mask"]
+    model = labels.data.copy()
+    assert not dock.refine.forget_button.isEnabled()
+    labels.paint((5, 5), 2)
+    assert dock.refine.forget_button.isEnabled()
+    dock.refine.forget_button.click()
+    np.testing.assert_array_equal(labels.data, model)
+    assert not dock.refine.forget_button.isEnabled()
+
+
+def test_from_the_plugins_menu(viewer, bundle, calls, qtbot):
+    container, dock = viewer.window.add_plugin_dock_widget("napari-lsegdiff", "LSegDiff")
+    dock.choices.choose(bundle)
+    viewer.add_image(np.full((60, 60), 90, np.uint8), name="a")
+    # floating and hiding is not closing
+    container.setFloating(True)
+    container.setFloating(False)
+    container.hide()
+    container.show()
+    with qtbot.waitSignal(dock.finished, timeout=20_000) as signal:
+        dock.panel.button.click()
+    assert signal.args == [True]
+
+
+def test_a_new_model_brings_its_threshold(viewer, dock, run, bundle, qtbot):
+    viewer.add_image(np.full((100, 120), 100, np.uint8), name="a")
+    dock.refine.threshold.setValue(0.8)
+    assert run()
+    assert dock.refine.morphology.threshold == 0.8
+    dock.choices.choose(bundle)
+    viewer.layers["a mask"].paint((5, 5), 1)
+    assert dock.refine.morphology.threshold == 0.8
+    assert run()
+    assert dock.refine.morphology.threshold == 0.5
+    dock.refine.reset_button.click()
+    settle(qtbot, dock)
+    assert dock.refine.morphology.threshold == 0.5
+
+
+def test_toggling_and_min_area_are_undo_items(viewer, dock, run, qtbot):
+    viewer.add_image(np.full((100, 120), 100, np.uint8), name="a")
+    assert run()
+    labels = viewer.layers["a mask"]
+    labels.paint((5, 5), 1)
+    dock.refine.min_area.setValue(1_000_000)
+    settle(qtbot, dock)
+    assert labels.data.sum() == (labels.data[:20, :20] == 1).sum() > 0
+    labels.undo()
+    assert labels.data[50, 60] == 1
+    assert dock.refine.min_area.value() == 0
+
+
+def test_a_real_mouse_stroke(viewer, dock, run, qtbot):
+    """Drive the drag callbacks as the canvas does."""
+    viewer.add_image(np.full((100, 120), 100, np.uint8), name="a")
+    assert run()
+    labels = viewer.layers["a mask"]
+    model = labels.data.copy()
+    labels.mode = "paint"
+
+    def event(kind, position):
+        return read_only_mouse_event(kind, is_dragging=kind == "mouse_move", button=1, position=position)
+
+    mouse_press_callbacks(labels, event("mouse_press", (5, 5)))
+    mouse_move_callbacks(labels, event("mouse_move", (5, 40)))
+    during = labels.data.copy()
+    assert (during != model).any()
+    dock.refine.threshold.setValue(0.8)
+    qtbot.waitUntil(lambda: bool(dock._unwritten), timeout=10_000)
+    np.testing.assert_array_equal(labels.data, during)
+    mouse_release_callbacks(labels, event("mouse_release", (5, 40)))
+    settle(qtbot, dock)
+    assert (labels.data != during).any()
+    labels.undo()
+    np.testing.assert_array_equal(labels.data, during)
+    labels.undo()
+    np.testing.assert_array_equal(labels.data, model)
+
+
+@pytest.mark.parametrize("how", ["dock", "viewer"])
+def test_closing_during_a_run_stops_it(viewer, dock, calls, qtbot, how):
+    viewer.add_image(np.full((60, 60), 90, np.uint8), name="a")
+    assert run_started(dock, calls, qtbot)
+    runtime = dock._runtime
+    worker = runtime.worker
+    counts = [len(viewer.layers.events.inserted.callbacks), len(viewer.dims.events.current_step.callbacks)]
+    if how == "dock":
+        viewer.window.remove_dock_widget(dock)
+        after = [len(viewer.layers.events.inserted.callbacks), len(viewer.dims.events.current_step.callbacks)]
+        assert [b - a for a, b in zip(after, counts, strict=True)] == [1, 1]
+    else:
+        viewer.close()
+    qtbot.waitUntil(lambda: not worker.is_running, timeout=10_000)
+    assert calls.denoise < 50
+    assert not runtime.closers
+
+
+def run_started(dock, calls, qtbot) -> bool:
+    calls.delay = 0.05
+    dock.choices.steps.setValue(50)
+    dock.panel.button.click()
+    qtbot.waitUntil(lambda: calls.denoise > 0, timeout=20_000)
+    return dock.running

@@ -1,0 +1,242 @@
+"""Images as users have them, and the controller, without Qt."""
+
+from __future__ import annotations
+
+import dask.array
+import numpy as np
+import pytest
+
+from lsegdiff_core.config import MorphologyConfig, SamplingConfig
+from lsegdiff_core.errors import LSegDiffError
+from lsegdiff_core.predictor import Predictor
+from napari_lsegdiff._frames import current_frame, new_labels
+from napari_lsegdiff._session import METADATA, Session
+from napari_lsegdiff._worker import Devices, Failed, Finished, PredictorCache, Request, Stage, segment
+
+
+@pytest.fixture
+def segmented(session: Session, bundle: str, calls):
+    """Run the worker's generator on an image layer in this thread and write its mask."""
+    cache = PredictorCache()
+
+    def run(image):
+        job = session.job(image)
+        updates = list(segment(cache, Request(job, bundle, "cpu", SamplingConfig(steps=2))))
+        last = updates[-1]
+        if isinstance(last, Failed):
+            raise LSegDiffError(last.line)
+        assert isinstance(last, Finished)
+        assert session.accept(job, last.prediction)
+        refinement = session.refinement(image, job.frame, MorphologyConfig())
+        assert session.write(refinement())
+        return session.mask_layer(image)
+
+    return run
+
+
+PICTURES = {
+    "grey": np.full((60, 80), 120, np.uint8),
+    "rgb": np.full((60, 80, 3), 120, np.uint8),
+    "rgba": np.full((60, 80, 4), 120, np.uint8),
+    "16 bit": np.full((60, 80), 40_000, np.uint16),
+    "float to 1": np.full((60, 80), 0.5, np.float32),
+    "float to 255": np.full((60, 80, 3), 140.0, np.float64),
+    "tiny": np.full((24, 24), 120, np.uint8),
+    "large": np.broadcast_to(np.uint8(120), (3000, 4000, 3)),
+    "one row of pixels": np.full((1, 40), 120, np.uint8),
+}
+
+
+@pytest.mark.parametrize("kind", PICTURES)
+def test_pictures(kind, add_image, segmented, session):
+    data = PICTURES[kind]
+    kwargs = {"rgb": data.shape[-1] in (3, 4)}
+    if kind == "float to 255":
+        kwargs["contrast_limits"] = (0, 255)
+    image = add_image(data, name=kind, **kwargs)
+    labels = segmented(image)
+    assert labels.name == f"{kind} mask"
+    assert labels.data.shape == data.shape[:2]
+    assert labels.data.dtype == np.uint8
+    assert labels in session._viewer.layers
+    # a disc in the middle: the mask lies where the prediction says
+    assert labels.data[data.shape[0] // 2, data.shape[1] // 2] == 1
+    assert set(np.unique(labels.data)) <= {0, 1}
+
+
+@pytest.mark.parametrize("colour", [False, True])
+def test_mask_lies_on_the_image(add_image, segmented, colour):
+    data = np.full((60, 80, 3) if colour else (60, 80), 120, np.uint8)
+    affine = np.array([[1.1, 0.1, 3], [0, 0.9, -2], [0, 0, 1]])
+    image = add_image(
+        data, rgb=colour, scale=(0.5, 2), translate=(10, -7), rotate=30, shear=[0.2], affine=affine, units=("um", "um")
+    )
+    labels = segmented(image)
+    assert labels.units == image.units
+    for corner in ((0, 0), (59, 79), (13, 5)):
+        np.testing.assert_allclose(labels.data_to_world(corner), image.data_to_world(corner), atol=1e-9)
+
+
+@pytest.mark.parametrize("colour", [False, True])
+def test_lazy_stack_reads_and_writes_one_frame(add_image, segmented, session, colour):
+    asked = []
+
+    def load(block_info=None):
+        asked.append(block_info[None]["chunk-location"][0])
+        return np.full(block_info[None]["chunk-shape"], 50 * asked[-1] + 50, np.uint8)
+
+    shape = (3, 40, 50, 3) if colour else (3, 40, 50)
+    stack = dask.array.map_blocks(load, chunks=((1, 1, 1), *((n,) for n in shape[1:])), dtype=np.uint8)
+    image = add_image(stack, rgb=colour, scale=(2.5, 1, 1), translate=(100, 0, 0), contrast_limits=(0, 255))
+    # a neighbour that lies elsewhere makes the viewer's step differ from the layer's frame
+    add_image(np.zeros((9, 40, 50), np.uint8), translate=(90, 0, 0))
+    session._viewer.dims.set_point(0, 102.5)
+    assert current_frame(session._viewer, image) == (1,)
+    asked.clear()
+    labels = segmented(image)
+    assert set(asked) <= {1}
+    assert type(labels.data) is np.ndarray
+    assert labels.data.shape == (3, 40, 50)
+    assert labels.data[1].any()
+    assert not labels.data[[0, 2]].any()
+    np.testing.assert_array_equal(labels.scale, image.scale)
+    np.testing.assert_array_equal(labels.translate, image.translate)
+
+    first = labels.data[1].copy()
+    session._viewer.dims.set_point(0, 105)
+    assert segmented(image) is labels
+    assert labels.data[2].any()
+    np.testing.assert_array_equal(labels.data[1], first)
+    labels.undo()
+    assert not labels.data[2].any()
+    assert session.provenance(image, (2,)) is None
+
+
+def test_multiscale_is_segmented_at_full_size(add_image, segmented):
+    full = np.full((60, 80), 120, np.uint8)
+    labels = segmented(add_image([full, full[::2, ::2]], multiscale=True, scale=(2, 2)))
+    assert labels.data.shape == (60, 80)
+    assert labels.data[30, 40] == 1
+    np.testing.assert_array_equal(labels.scale, (2, 2))
+
+
+def test_time_and_depth(add_image, segmented, session):
+    image = add_image(np.full((2, 3, 40, 50), 120, np.uint8))
+    session._viewer.dims.current_step = (1, 2, 0, 0)
+    labels = segmented(image)
+    assert labels.data[1, 2].any()
+    assert labels.data.sum() == labels.data[1, 2].sum()
+
+
+def test_a_huge_stack_lies_on_disk(add_image, monkeypatch):
+    monkeypatch.setattr("napari_lsegdiff._frames.MEMORY_LIMIT", 1000)
+    image = add_image(np.zeros((3, 40, 50), np.uint8))
+    labels = new_labels(image, (1,), np.ones((40, 50), np.uint8))
+    assert isinstance(labels.data, np.memmap)
+    labels.data_setitem((np.array([2]), np.array([1]), np.array([1])), 1)
+    assert labels.data[2, 1, 1] == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "kwargs", "words"),
+    [
+        (np.full((30, 30), np.nan, np.float32), {}, "NaN"),
+        (np.zeros((60, 50, 3), np.uint8), {"rgb": False}, "rgb=True"),
+    ],
+)
+def test_what_is_no_picture_is_said_in_one_line(add_image, segmented, data, kwargs, words):
+    image = add_image(data, contrast_limits=(0, 1), **kwargs)
+    with pytest.raises(LSegDiffError, match=words) as error:
+        segmented(image)
+    assert "\n" not in str(error.value)
+
+
+def test_frame_axis_on_the_canvas(add_image, session):
+    image = add_image(np.zeros((3, 40, 50), np.uint8))
+    session._viewer.dims.ndisplay = 3
+    with pytest.raises(LSegDiffError, match="2-D"):
+        session.job(image)
+
+
+def test_provenance_follows_strokes_and_undo(add_image, session, predict):
+    image = add_image(np.zeros((40, 50), np.uint8))
+    job = session.job(image)
+    session.accept(job, predict((40, 50)))
+    for threshold in (0.5, 0.7):
+        session.write(session.refinement(image, (), MorphologyConfig(threshold=threshold))())
+    labels = session.mask_layer(image)
+    known = session.provenance(image, ())
+    assert known["morphology"]["threshold"] == 0.7
+    assert known["edited"] is False
+    labels.data_setitem((np.array([0]), np.array([0])), 1)
+    assert session.provenance(image, ())["edited"] is True
+    assert labels.metadata[METADATA][()]["edited"] is True
+    labels.undo()
+    labels.undo()
+    assert session.provenance(image, ())["morphology"]["threshold"] == 0.5
+    assert labels.metadata[METADATA][()]["edited"] is False
+
+
+def test_forget_strokes_and_export(add_image, session, predict, tmp_path):
+    image = add_image(np.zeros((40, 50), np.uint8), name="a")
+    with pytest.raises(LSegDiffError, match="press Run"):
+        session.export(image, tmp_path / "a.png", "png")
+    assert not session.forget_strokes(image)
+    session.accept(session.job(image), predict((40, 50)))
+    session.write(session.refinement(image, (), MorphologyConfig(threshold=0.6))())
+    labels = session.mask_layer(image)
+    model = labels.data.copy()
+    labels.data_setitem((np.array([0]), np.array([0])), 1)
+    assert session.forget_strokes(image)
+    np.testing.assert_array_equal(labels.data, model)
+    session.export(image, tmp_path / "a.png", "png")
+    assert (tmp_path / "a.png").is_file()
+
+
+def test_removed_layers_are_forgotten(add_image, session, predict):
+    image = add_image(np.zeros((40, 50), np.uint8), name="a")
+    job = session.job(image)
+    session.accept(job, predict((40, 50)))
+    refined = session.refinement(image, (), MorphologyConfig())()
+    session.write(refined)
+    session._viewer.layers.remove("a mask")
+    assert session.mask_layer(image) is None
+    session.write(refined)
+    assert "a mask" in session._viewer.layers
+    session._viewer.layers.remove(image)
+    assert session.refinement(image, (), MorphologyConfig()) is None
+    assert not session.accept(job, predict((40, 50)))
+    assert session.write(refined)
+    with pytest.raises(LSegDiffError, match="removed"):
+        session.job(image)
+
+
+def test_worker_says_each_stage_and_encodes_once(add_image, session, bundle, calls):
+    image = add_image(np.full((40, 50), 90, np.uint8))
+    cache = PredictorCache()
+    request = Request(session.job(image), bundle, "cpu", SamplingConfig(steps=3))
+    updates = list(segment(cache, request))
+    assert [update.done for update in updates if isinstance(update, Stage) and update.total] == [0, 1, 2, 3]
+    assert any(isinstance(update, Devices) and "cpu" in update.names for update in updates)
+    list(segment(cache, request))
+    assert (calls.encode, calls.denoise) == (1, 6)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (MemoryError(), "Out of memory"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), "Out of memory"),
+        (RuntimeError("first\nsecond"), "Failed: first (RuntimeError)"),
+        (LSegDiffError("a: wrong; mend it"), "a: wrong; mend it"),
+    ],
+)
+def test_failures_are_yielded(add_image, session, bundle, calls, monkeypatch, error, line):
+    def fail(self, *args):
+        raise error
+
+    monkeypatch.setattr(Predictor, "decode", fail)
+    image = add_image(np.full((40, 50), 90, np.uint8))
+    last = list(segment(PredictorCache(), Request(session.job(image), bundle, "cpu", SamplingConfig(steps=1))))[-1]
+    assert isinstance(last, Failed)
+    assert last.line.startswith(line)
