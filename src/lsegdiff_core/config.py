@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -219,8 +220,8 @@ class MorphologyConfig:
         if not 0.0 < self.threshold < 1.0:
             raise LSegDiffError(f"threshold: {self.threshold} is outside (0, 1)")
         for name in ("opening", "closing", "min_area", "smooth"):
-            if getattr(self, name) < 0:
-                raise LSegDiffError(f"{name}: {getattr(self, name)} is negative; 0 switches it off")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise LSegDiffError(f"{name}: {getattr(self, name)} is not a length; give 0 (off) or more")
 
 
 def to_dict(config: Any) -> dict[str, Any]:

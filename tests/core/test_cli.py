@@ -225,7 +225,7 @@ def test_bad_images_give_one_line_and_nothing_half_written(run, make, tiny_bundl
         (("--sampler", "euler"), "sampler: unknown name 'euler'"),
         (("--seeds", 0), "--seeds: 0"),
         (("--threshold", 1.5), "threshold: 1.5"),
-        (("--opening", -1), "opening: -1.0 is negative"),
+        (("--opening", -1), "opening: -1.0 is not a length"),
         (("--format", "gif"), "--format: unknown name 'gif'"),
         (("--device", "quantum"), "device: unknown name 'quantum'"),
         (("--bundle", "missing"), "bundle 'missing': not found"),

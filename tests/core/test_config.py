@@ -170,6 +170,6 @@ def test_threshold_lies_strictly_between_zero_and_one(threshold: float) -> None:
 
 @pytest.mark.parametrize("name", ["opening", "closing", "min_area", "smooth"])
 def test_negative_length_is_refused_by_name(name: str) -> None:
-    with pytest.raises(LSegDiffError, match=f"{name}: -1 is negative"):
+    with pytest.raises(LSegDiffError, match=f"{name}: -1 is not a length"):
         MorphologyConfig(**{name: -1})
     assert getattr(MorphologyConfig(**{name: 0}), name) == 0

@@ -38,7 +38,9 @@ class Geometry:
         bright = image[::step, ::step].max(axis=2) > DARK
         top, bottom = _span(bright.mean(axis=1))
         left, right = _span(bright.mean(axis=0))
-        box = (top * step, left * step, min(bottom * step, height), min(right * step, width))
+        # only every step-th line was looked at: the content may begin right behind the last dark one
+        top, left = (max(0, (first - 1) * step + 1) for first in (top, left))
+        box = (top, left, min(bottom * step, height), min(right * step, width))
         if box[2] - box[0] < MIN_CONTENT * height or box[3] - box[1] < MIN_CONTENT * width:
             box = (0, 0, height, width)
         return cls((height, width), box)
@@ -46,9 +48,9 @@ class Geometry:
     def to_square(self, image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
         """Squash the content of ``image`` (H, W) or (H, W, 3) to ``size`` x ``size``, with anti-aliasing."""
         top, left, bottom, right = self.box
-        resized = Image.fromarray(image).resize(
-            (size, size), Image.Resampling.BILINEAR, box=(left, top, right, bottom), reducing_gap=2.0
-        )
+        # cropped first: a resampling filter that sees beyond the box would mix the black border in
+        content = Image.fromarray(image[top:bottom, left:right])
+        resized = content.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0)
         return np.asarray(resized)
 
     def mask_to_square(self, mask: NDArray[np.bool_], size: int) -> NDArray[np.float32]:

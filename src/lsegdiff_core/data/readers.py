@@ -67,12 +67,17 @@ def read_pairs(root: Path, split: Path | None = None, exclude: Iterable[Path] = 
     for name in masks:
         if name not in images:
             raise LSegDiffError(f"{masks[name]}: mask without image; add the image '{name}' or remove the mask")
-    left_out = {name for path in exclude for name in read_split(path)}
-    wanted = sorted(images) if split is None else read_split(split)
-    for name in wanted:
+    left_out = {name for path in exclude for name in _names(path, images, root)}
+    wanted = sorted(images) if split is None else _names(split, images, root)
+    return [Pair(name, images[name], masks[name]) for name in sorted(wanted) if name not in left_out]
+
+
+def _names(split: Path, images: dict[str, Path], root: Path) -> list[str]:
+    names = read_split(split)
+    for name in names:
         if name not in images:
             raise LSegDiffError(f"{split}: names '{name}', which is not below {root}; correct the split file")
-    return [Pair(name, images[name], masks[name]) for name in sorted(wanted) if name not in left_out]
+    return names
 
 
 def _folders(root: Path) -> tuple[list[Path], list[Path]]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -96,76 +96,125 @@ def fit(
     LSegDiffError
         When the loss is not finite; the message holds the batch's file names.
     """
-    optimiser = torch.optim.AdamW(task.groups(config), weight_decay=config.weight_decay)
-    peaks = [float(group["lr"]) for group in optimiser.param_groups]
-    ema = EMA(task.model, config.ema)
-    step, best = 0, -math.inf
-    last = out / "last.pt"
-    if last.exists():
-        state = load_checkpoint(last)
-        if state["steps"] != config.steps or state["seed"] != seed:
-            raise LSegDiffError(
-                f"{last}: belongs to a run of {state['steps']} steps with seed {state['seed']}; choose another folder"
-            )
-        task.model.load_state_dict(state["model"])
-        ema.model.load_state_dict(state["ema"])
-        optimiser.load_state_dict(state["optimiser"])
-        step, best = state["step"], state["best"]
-
-    def save() -> None:
-        save_checkpoint(
-            last,
-            {
-                "steps": config.steps,
-                "seed": seed,
-                "step": step,
-                "best": best,
-                "model": task.model.state_dict(),
-                "ema": ema.model.state_dict(),
-                "optimiser": optimiser.state_dict(),
-            },
-        )
-
-    sums: dict[str, float] = {}
-    began, counted, spent = time.perf_counter(), 0, 0.0
+    run = _Run(task, config, seed, out)
     end = config.steps if stop_at is None else min(stop_at, config.steps)
+    meter = _Meter()
     try:
-        while step < end:
-            indices = batch_indices(len(store), config.batch, step, seed)
-            task.model.train()
-            loss, parts = task.loss(store.images[indices], store.masks[indices], step, step_generator(seed, step))
-            if not torch.isfinite(loss):
-                names = ", ".join(store.names[index] for index in indices)
-                raise LSegDiffError(
-                    f"the loss is not finite at step {step}; lower the rate or check this batch's files: {names}"
-                )
-            for group, peak in zip(optimiser.param_groups, peaks, strict=True):
-                group["lr"] = peak * learning_rate(step, config)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(task.model.parameters(), config.clip)
-            optimiser.step()
-            ema.update(task.model, step)
-            step += 1
-            counted += 1
-            spent = time.perf_counter() - began
-            for name, value in parts.items():
-                sums[name] = sums.get(name, 0.0) + value
-            if step % config.log_every == 0:
-                rate = config.batch * counted / spent
-                means = {name: value / counted for name, value in sums.items()}
-                yield Report(step, config.steps, means, rate, (config.steps - step) * config.batch / rate)
-                sums, began, counted = {}, time.perf_counter(), 0
-            if step % config.validate_every == 0 or step == config.steps:
-                ema.model.eval()
-                measures = task.score(ema.model)
-                if measures["score"] > best:
-                    best = measures["score"]
-                    save_checkpoint(
-                        out / "best.pt", {"step": step, "measures": measures, "ema": ema.model.state_dict()}
-                    )
-                save()
-                yield Report(step, config.steps, measures, 0.0, 0.0, validation=True)
-                sums, began, counted = {}, time.perf_counter(), 0
+        while True:
+            if run.validation_due:
+                yield run.validate()
+                meter = _Meter()
+            if run.step >= end:
+                break
+            meter.add(run.advance(store))
+            if run.step % config.log_every == 0:
+                rate = config.batch * meter.steps / meter.seconds
+                left = (config.steps - run.step) * config.batch / rate
+                yield Report(run.step, config.steps, meter.means, rate, left)
+                meter = _Meter()
     finally:
-        save()
+        if run.consistent:
+            run.save()
+
+
+class _Run:
+    """What a checkpoint holds, and the three things that change it: a step, a validation, resuming."""
+
+    def __init__(self, task: Task, config: OptimConfig, seed: int, out: Path) -> None:
+        self.task, self.config, self.seed, self.out = task, config, seed, out
+        self.optimiser = torch.optim.AdamW(task.groups(config), weight_decay=config.weight_decay)
+        self.peaks = [float(group["lr"]) for group in self.optimiser.param_groups]
+        self.ema = EMA(task.model, config.ema)
+        self.step, self.validated, self.best = 0, 0, -math.inf
+        self.consistent = True
+        if (out / "last.pt").exists():
+            self._resume(load_checkpoint(out / "last.pt"))
+
+    def _resume(self, state: dict[str, Any]) -> None:
+        if state["steps"] != self.config.steps or state["seed"] != self.seed:
+            raise LSegDiffError(
+                f"{self.out / 'last.pt'}: belongs to a run of {state['steps']} steps with seed {state['seed']}; "
+                "choose another folder"
+            )
+        self.task.model.load_state_dict(state["model"])
+        self.ema.model.load_state_dict(state["ema"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step, self.validated, self.best = state["step"], state["validated"], state["best"]
+
+    def save(self) -> None:
+        """Write ``last.pt``."""
+        state = {
+            "steps": self.config.steps,
+            "seed": self.seed,
+            "step": self.step,
+            "validated": self.validated,
+            "best": self.best,
+            "model": self.task.model.state_dict(),
+            "ema": self.ema.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
+        save_checkpoint(self.out / "last.pt", state)
+
+    @property
+    def validation_due(self) -> bool:
+        """True at every ``validate_every`` steps and at the end, until it is done."""
+        due = self.step % self.config.validate_every == 0 or self.step == self.config.steps
+        return due and self.step > self.validated
+
+    def advance(self, store: Store) -> dict[str, float]:
+        """Do one training step; return the parts of its loss."""
+        config, step = self.config, self.step
+        indices = batch_indices(len(store), config.batch, step, self.seed)
+        self.task.model.train()
+        loss, parts = self.task.loss(store.images[indices], store.masks[indices], step, step_generator(self.seed, step))
+        for group, peak in zip(self.optimiser.param_groups, self.peaks, strict=True):
+            group["lr"] = peak * learning_rate(step, config)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(self.task.model.parameters(), config.clip)
+        if not (torch.isfinite(loss) and torch.isfinite(norm)):
+            names = ", ".join(store.names[index] for index in indices)
+            raise LSegDiffError(
+                f"the loss is not finite at step {step}; lower the rate or check this batch's files: {names}"
+            )
+        # an interruption between here and the end would leave weights that belong to no step: they are not saved
+        self.consistent = False
+        self.optimiser.step()
+        self.ema.update(self.task.model, step)
+        self.step += 1
+        self.consistent = True
+        return parts
+
+    def validate(self) -> Report:
+        """Score the averaged weights, keep them if they are the best so far, and save."""
+        self.ema.model.eval()
+        measures = self.task.score(self.ema.model)
+        if measures["score"] > self.best:
+            self.best = measures["score"]
+            best = {"step": self.step, "measures": measures, "ema": self.ema.model.state_dict()}
+            save_checkpoint(self.out / "best.pt", best)
+        self.validated = self.step
+        self.save()
+        return Report(self.step, self.config.steps, measures, 0.0, 0.0, validation=True)
+
+
+class _Meter:
+    """Means of the losses and the speed since it was made."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, float] = {}
+        self.steps = 0
+        self.began = time.perf_counter()
+
+    def add(self, parts: dict[str, float]) -> None:
+        self.steps += 1
+        for name, value in parts.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+
+    @property
+    def means(self) -> dict[str, float]:
+        return {name: value / self.steps for name, value in self.sums.items()}
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self.began

@@ -333,7 +333,6 @@ def test_truncated_checkpoint_is_named(share: float, tmp_path: Path) -> None:
         load_checkpoint(path)
 
 
-@pytest.mark.xfail(strict=True, reason="a validation that an interruption cuts off is not made up for on resuming")
 def test_validation_that_was_cut_off_is_made_up_for(store: Store, tmp_path: Path) -> None:
     class Interrupted(Line):
         def score(self, model: nn.Module) -> dict[str, float]:
