@@ -5,8 +5,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # system libraries that a Qt window needs on a bare Debian or Ubuntu
-APT := xvfb libegl1 libgl1 libfontconfig1 libdbus-1-3 libxkbcommon-x11-0 libxcb-cursor0 libxcb-icccm4 libxcb-image0 \
-	libxcb-keysyms1 libxcb-randr0 libxcb-render-util0 libxcb-shape0 libxcb-xinerama0 libxcb-xkb1
+APT := xvfb xauth libegl1 libgl1 libgl1-mesa-dri libfontconfig1 libdbus-1-3 libxkbcommon-x11-0 libxcb-cursor0 \
+	libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-randr0 libxcb-render-util0 libxcb-shape0 libxcb-xkb1
 DESKTOP := $(or $(DISPLAY),$(WAYLAND_DISPLAY),$(filter Darwin,$(shell uname)))
 # the tests draw into a display of their own: none of their windows appears on a desktop
 XVFB := xvfb-run -a -s "-screen 0 1600x1000x24"
