@@ -179,7 +179,12 @@ def evaluate(
         )
     first = summary[0]
     print(f"mask VAE round trip: Dice {first['reconstruction']:.4f}, worst image {first['reconstruction_worst']:.4f}")
-    _write_json(json_file, summary, rows, describe_run(predictor, bundle, split))
+    _write_json(
+        json_file,
+        summary,
+        rows,
+        describe_run(predictor) | {"sampler": samplings[0].sampler, "seeds": samplings[0].seeds},
+    )
 
 
 @app.command()
@@ -289,7 +294,7 @@ def bench_latency(
     for row in summary:
         value = f"{row['seconds'] * 1000:8.1f} ms" if "seconds" in row else f"{row['ratio']:8.2f}"
         print(f"{row['stage']:20s} {value}")
-    _write_json(json_file, summary, rows, describe_run(predictor, bundle, None))
+    _write_json(json_file, summary, rows, describe_run(predictor))
 
 
 def _sampling(default: SamplingConfig, steps: int | None, sampler: str | None, seeds: int | None) -> SamplingConfig:

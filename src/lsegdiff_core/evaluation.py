@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import platform
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+import lsegdiff_core
 from lsegdiff_core.config import MorphologyConfig, SamplingConfig
 from lsegdiff_core.data.geometry import Geometry
 from lsegdiff_core.data.images import read_image, read_mask
@@ -108,16 +109,14 @@ def summarise(rows: Sequence[Row]) -> list[Row]:
     return summary
 
 
-def describe_run(predictor: Predictor, bundle: str, split: Path | None) -> Row:
-    """Return where and with what a result was measured, for its file: bundle, device, threads and versions."""
-    import platform
-
+def describe_run(predictor: Predictor) -> Row:
+    """Return what a result was measured with, for its file: bundle, device, threads and versions."""
     return {
-        "bundle": bundle,
-        "split": split.name if split else None,
+        "bundle": predictor.identity,
         "device": str(predictor.device),
         "threads": torch.get_num_threads(),
         "machine": platform.machine(),
+        "napari-lsegdiff": lsegdiff_core.__version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
     }

@@ -98,7 +98,7 @@ class Predictor:
         self.manifest, self._networks = load_networks(folder)
         for network in self._networks.components.values():
             place(network, self.device)
-        self._identity = {"name": self.manifest.name, "sha256": bundle_hash(folder)}
+        self.identity = {"name": self.manifest.name, "sha256": bundle_hash(folder)}
         self._encoded: _Encoded | None = None
 
     def set_image(self, image: NDArray[Any], name: str = "image") -> None:
@@ -183,7 +183,7 @@ class Predictor:
         squares = self.decode(z)
         source = {
             "image": image,
-            "bundle": self._identity,
+            "bundle": self.identity,
             "classes": list(self.manifest.classes),
             "sampling": to_dict(sampling),
             "device": str(self.device),
