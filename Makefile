@@ -9,7 +9,7 @@ APT := xvfb xauth libegl1 libgl1 libgl1-mesa-dri libfontconfig1 libdbus-1-3 libx
 	libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-randr0 libxcb-render-util0 libxcb-shape0 libxcb-xkb1
 DESKTOP := $(or $(DISPLAY),$(WAYLAND_DISPLAY),$(filter Darwin,$(shell uname)))
 # the tests draw into a display of their own: none of their windows appears on a desktop
-XVFB := xvfb-run -a -s "-screen 0 1600x1000x24"
+XVFB := $$(command -v xvfb-run >/dev/null && echo xvfb-run -a)
 
 demo: .venv/.app .venv/.system
 	$(BIN)/lsegdiff demo --out demo $(if $(IMAGE),--image "$(IMAGE)")

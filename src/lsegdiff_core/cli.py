@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
 
 
 def _licences() -> str:
-    lines = [f"{name}: {read_manifest(find_bundle(name)).licence}" for name in available_bundles()]
+    lines = []
+    for name in available_bundles():
+        with contextlib.suppress(LSegDiffError):  # the command that reads the bundle will say what is wrong with it
+            lines.append(f"{name}: {read_manifest(find_bundle(name)).licence}")
     return "Bundled models — " + "; ".join(lines) if lines else "No model is bundled."
 
 
@@ -32,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help=(
-        "Latent diffusion segmentation of colon polyps and skin lesions.\n\n"
+        "Latent diffusion segmentation of medical images; a model of colon polyps is bundled.\n\n"
         "Start with 'lsegdiff demo', then 'lsegdiff predict IMAGE'. Check an installation with 'lsegdiff doctor'.\n\n"
         f"{_licences()}\n\nNot a medical device."
     ),
@@ -99,7 +103,8 @@ def predict(
 ) -> None:
     """Segment images and write their masks.
 
-    Each mask comes with a sidecar of its provenance.
+    Each mask comes with a sidecar of its provenance. A file that cannot be read is said and left out; the exit code
+    is 2 then. Of a stack, the first frame is segmented.
 
     Example: lsegdiff predict frames/ --out masks/ --steps 4 --seeds 8 --smooth 2
     """
@@ -115,6 +120,11 @@ def predict(
     twice = next((stem for stem in stems if stems.count(stem) > 1), None)
     if twice is not None:
         raise LSegDiffError(f"images: two files are named '{twice}', their masks would overwrite each other; run twice")
+    targets = [out / f"{path.stem}{SUFFIXES[format]}" for path in files]
+    inputs = {path.resolve() for path in files}
+    clash = next((target for target in targets if target.resolve() in inputs), None)
+    if clash is not None:
+        raise LSegDiffError(f"{clash}: the mask would overwrite this image; give another folder with --out")
     predictor = Predictor(bundle, device)
     sampling = _sampling(predictor.manifest.sampling, steps, sampler, seeds)
     morphology = MorphologyConfig(
@@ -126,12 +136,20 @@ def predict(
         fill_holes=fill_holes,
         keep_largest=keep_largest,
     )
-    for index, path in enumerate(files, start=1):
-        predictor.set_image(read_image(path), path.name)
+    failures = []
+    for index, (path, target) in enumerate(zip(files, targets, strict=True), start=1):
+        try:
+            predictor.set_image(read_image(path), path.name)
+        except LSegDiffError as error:
+            failures.append(error)
+            if len(files) > 1:
+                print(f"{index}/{len(files)}  left out: {error}", file=sys.stderr)
+            continue
         prediction = predictor.predict(sampling).refined(morphology)
-        target = out / f"{path.stem}{SUFFIXES[format]}"
         export_labels(prediction.labels, target, format, prediction.provenance)
         print(f"{index}/{len(files)}  {target}  {prediction.mask.mean():.1%} of the image")
+    if failures:
+        raise failures[0] if len(files) == 1 else LSegDiffError(f"{len(failures)} of {len(files)} images were left out")
 
 
 @app.command()
@@ -218,7 +236,11 @@ def train(
 
     keep_large_buffers()
     settings = load_config(TrainConfig, config)
-    start = None if init is None else load_networks(find_bundle(init))[1]
+    start = None
+    if init is not None:
+        manifest, start = load_networks(find_bundle(init))
+        if manifest.model != settings.model:
+            raise LSegDiffError(f"--init: bundle '{init}' holds another model than {config}; leave 'model' out there")
     try:
         for stage, report in run(settings, data, config.parent, out, backbone, start, resolve_device(device)):
             print(_report_line(stage, report), flush=True)
@@ -267,7 +289,7 @@ def doctor(bundle: Bundle = "polyp", device: Device = "auto") -> None:
     print(f"{'licence':16s} {manifest.licence}")
     print(f"{'validation':16s} {manifest.training.get('validation')}")
     difference = replay_difference(predictor, folder)
-    if difference > TOLERANCE:
+    if not difference <= TOLERANCE:
         raise LSegDiffError(
             f"bundle '{bundle}': replay differs by {difference:.1e} in probability (at most {TOLERANCE:.0e}); "
             "this installation computes something else, try --device cpu or another torch"
@@ -309,7 +331,7 @@ def _sampling(default: SamplingConfig, steps: int | None, sampler: str | None, s
 
 def _numbers(text: str, option: str) -> list[int]:
     try:
-        return [int(part) for part in text.split(",") if part.strip()]
+        return list(dict.fromkeys(int(part) for part in text.split(",") if part.strip()))
     except ValueError as error:
         raise LSegDiffError(f"{option}: '{text}' is not a list of whole numbers such as 1,4,10") from error
 

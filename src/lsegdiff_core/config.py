@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,11 @@ from typing import Any, TypeVar
 from lsegdiff_core.errors import LSegDiffError
 
 T = TypeVar("T")
+
+
+def _require(condition: bool, name: str, value: object, wanted: str) -> None:
+    if not condition:
+        raise LSegDiffError(f"{name}: {value} is not allowed; it must be {wanted}")
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,27 @@ class ModelConfig:
     denoiser: DenoiserConfig = DenoiserConfig()
     schedule: ScheduleConfig = ScheduleConfig()
 
+    def __post_init__(self) -> None:
+        size, widths = self.vae.size, self.denoiser.widths
+        _require(size > 0 and size % 32 == 0, "vae.size", size, "a multiple of 32")
+        _require(self.encoder.size == size, "encoder.size", self.encoder.size, f"vae.size, {size}")
+        _require(
+            self.denoiser.latent_channels == self.vae.latent_channels > 0,
+            "denoiser.latent_channels",
+            self.denoiser.latent_channels,
+            f"vae.latent_channels, {self.vae.latent_channels}, and at least 1",
+        )
+        _require(
+            self.denoiser.cond_channels == self.encoder.pyramid_channels > 0,
+            "denoiser.cond_channels",
+            self.denoiser.cond_channels,
+            f"encoder.pyramid_channels, {self.encoder.pyramid_channels}, and at least 1",
+        )
+        _require(len(widths) == 3, "denoiser.widths", widths, "three numbers, one a level")
+        for width in (*widths, self.vae.width, self.vae.upper_width):
+            _require(width > 0 and width % 8 == 0, "width", width, "a multiple of 8")
+        _require(0 < self.schedule.sigma_max < math.inf, "schedule.sigma_max", self.schedule.sigma_max, "positive")
+
 
 @dataclass(frozen=True)
 class SourceConfig:
@@ -89,6 +114,10 @@ class DataConfig:
     sources: tuple[SourceConfig, ...] = ()
     phantoms: int = 0
     validation_phantoms: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("phantoms", "validation_phantoms"):
+            _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
 
 
 @dataclass(frozen=True)
@@ -123,6 +152,15 @@ class OptimConfig:
     log_every: int = 20
     validate_every: int = 200
 
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "log_every", "validate_every"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        for name in ("lr", "encoder_lr", "clip"):
+            _require(0 < getattr(self, name) < math.inf, name, getattr(self, name), "positive")
+        for name in ("weight_decay", "warmup"):
+            _require(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "0 or more")
+        _require(0 <= self.ema < 1, "ema", self.ema, "in [0, 1)")
+
 
 @dataclass(frozen=True)
 class LossConfig:
@@ -155,6 +193,9 @@ class TrainConfig:
     loss: LossConfig = LossConfig()
     vae: OptimConfig = OptimConfig()
     denoiser: OptimConfig = OptimConfig()
+
+    def __post_init__(self) -> None:
+        _require(self.seed >= 0, "seed", self.seed, "0 or more")
 
 
 @dataclass(frozen=True)
@@ -256,7 +297,7 @@ def from_dict(cls: type[T], data: Any, where: str = "config") -> T:
     values = {name: _convert(hints[name], value, f"{where}.{name}") for name, value in data.items()}
     try:
         return cls(**values)
-    except TypeError as error:
+    except (TypeError, LSegDiffError) as error:
         raise LSegDiffError(f"{where}: {error}") from error
 
 
@@ -271,8 +312,10 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return tuple(_convert(inner, item, f"{where}[{i}]") for i, item in enumerate(value))
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if origin in (dict, types.UnionType) or hint is Any:
-        return value
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise LSegDiffError(f"{where}: expected an object with named fields, got {type(value).__name__}")
+        return dict(value)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         raise LSegDiffError(f"{where}: expected {hint.__name__}, got {value!r}")
     return value

@@ -10,14 +10,12 @@ from PIL import Image
 from scipy import ndimage
 
 from lsegdiff_core.data.images import read_image
-from lsegdiff_core.data.phantom import draw_phantom
+from lsegdiff_core.data.phantom import SAMPLE_SEED, draw_phantom
 from lsegdiff_core.export import export_labels
 from lsegdiff_core.files import write_atomically
 from lsegdiff_core.metrics import dice
 from lsegdiff_core.predictor import Predictor
 
-# A frame that no training has seen: training phantoms have seeds from 5000 on.
-SAMPLE_SEED = 1
 OUTLINE = (80, 255, 120)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -30,6 +31,10 @@ def refine(probability: NDArray[np.float32], config: MorphologyConfig) -> Mask:
     ndarray
         (H, W) bool.
     """
+    # nothing in an image is longer than its diagonal: a longer radius does the same and costs memory
+    diagonal = math.hypot(*probability.shape)
+    lengths = {name: min(getattr(config, name), diagonal) for name in ("opening", "closing", "smooth")}
+    config = dataclasses.replace(config, **lengths)
     mask = np.zeros(probability.shape, dtype=np.bool_)
     # the Gaussian reaches 4 sigma, so a pixel that passes after smoothing is that near to one that passes before, and
     # its value depends on pixels 4 sigma further

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Generator
 from typing import Any, NamedTuple
@@ -124,16 +125,25 @@ class Predictor:
         source = {"name": name, "sha256": digest, "height": rgb.shape[0], "width": rgb.shape[1]}
         self._encoded = _Encoded(geometry, cond, source)
 
+    def _full_precision(self) -> contextlib.AbstractContextManager[object]:
+        """Keep convolutions on CUDA from TF32, whose 10 bits would give other masks than the CPU's."""
+        if self.device.type != "cuda":
+            return contextlib.nullcontext()
+        flags: contextlib.AbstractContextManager[object] = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+        return flags
+
     def encode(self, square: NDArray[np.uint8]) -> list[Tensor]:
         """Return the condition for a square RGB image (S, S, 3) uint8: a pyramid of features, batch 1."""
         pixels = torch.from_numpy(square.copy()).to(self.device).permute(2, 0, 1)[None].float() / 127.5 - 1
-        features: list[Tensor] = self._networks.encoder(pixels.contiguous(memory_format=torch.channels_last))
+        with self._full_precision():
+            features: list[Tensor] = self._networks.encoder(pixels.contiguous(memory_format=torch.channels_last))
         return features
 
     def denoise(self, z: Tensor, sigma: float, cond: list[Tensor]) -> Tensor:
         """Return the denoiser's estimate of z0 for ``z`` (K, C, h, w), under one condition for all K."""
         levels = torch.full((len(z),), sigma, dtype=torch.float32, device=self.device)
-        estimate: Tensor = self._networks.denoiser(z, levels, [level.expand(len(z), -1, -1, -1) for level in cond])
+        with self._full_precision():
+            estimate: Tensor = self._networks.denoiser(z, levels, [level.expand(len(z), -1, -1, -1) for level in cond])
         return estimate
 
     def encode_mask(self, mask: Tensor) -> Tensor:
@@ -143,7 +153,8 @@ class Predictor:
 
     def decode(self, z: Tensor) -> NDArray[np.float32]:
         """Return the probabilities (K, S, S) float32 of the latents ``z`` (K, C, h, w)."""
-        logits = self._networks.vae.decode(z / self._networks.latent_scale)
+        with self._full_precision():
+            logits = self._networks.vae.decode(z / self._networks.latent_scale)
         probability: NDArray[np.float32] = logits[:, 0].sigmoid().cpu().numpy()
         return probability
 
@@ -181,6 +192,8 @@ class Predictor:
             z = step.z
             yield Progress(step.i + 1, sampling.steps)
         squares = self.decode(z)
+        if not np.isfinite(squares).all():
+            raise LSegDiffError(f"bundle '{self.manifest.name}': gives values that are not finite; get it again")
         source = {
             "image": image,
             "bundle": self.identity,

@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
 FORMATS = (
     ("png", ".png", "Black and white PNG: 255 on the mask"),
     ("indexed-png", ".png", "PNG with the object's number as the pixel's value and a colour for each"),
-    ("coco", ".json", "COCO annotations: run lengths and polygons, one for each object"),
+    ("coco", ".json", "COCO annotations: run lengths (RLE), one for each object"),
 )
 
 

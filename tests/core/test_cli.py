@@ -98,6 +98,24 @@ def test_predict_refuses_two_images_of_one_name(run, pairs: Path, tiny_bundle: P
     assert "two files are named 'f1'" in err
 
 
+def test_predict_never_writes_over_its_images(run, pairs: Path, tiny_bundle: Path) -> None:
+    before = (pairs / "images" / "f1.png").read_bytes()
+    code, _, err = run("predict", pairs / "images", "--bundle", tiny_bundle, "--out", pairs / "images")
+    assert code == 2
+    assert "would overwrite this image" in err
+    assert (pairs / "images" / "f1.png").read_bytes() == before
+    assert len(list((pairs / "images").iterdir())) == 3
+
+
+def test_predict_leaves_out_what_it_cannot_read_and_says_so(run, pairs: Path, tiny_bundle: Path, tmp_path) -> None:
+    (pairs / "images" / "f1.png").write_text("no image")
+    code, _, err = run("predict", pairs / "images", "--bundle", tiny_bundle, "--out", tmp_path / "masks")
+    assert code == 2
+    assert "f1.png" in err
+    assert "1 of 3 images were left out" in err
+    assert sorted(path.name for path in (tmp_path / "masks").glob("*.png")) == ["f0.png", "f2.png"]
+
+
 def test_evaluate_prints_and_writes_what_the_rows_say(run, pairs: Path, tiny_bundle: Path, tmp_path: Path) -> None:
     result = tmp_path / "result.json"
     code, out, _ = run("evaluate", "--data", pairs, "--bundle", tiny_bundle, "--steps", "1,4", "--json", result)
@@ -157,6 +175,17 @@ def test_doctor_says_when_the_replay_differs(run, tiny_bundle: Path, tmp_path: P
     code, _, err = run("doctor", "--bundle", folder, "--device", "cpu")
     assert code == 2
     assert "replay differs" in err
+
+
+def test_a_bundle_that_gives_nan_is_refused(run, tiny_bundle: Path, pairs: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_bundle, tmp_path / "copy"))
+    manifest = json.loads((folder / MANIFEST).read_text())
+    (folder / MANIFEST).write_text(json.dumps({**manifest, "latent_scale": 0.0}))
+    for command in (("doctor",), ("predict", pairs / "images", "--out", tmp_path / "masks")):
+        code, _, err = run(*command, "--bundle", folder, "--device", "cpu")
+        assert code == 2
+        assert "not finite" in err
+    assert not (tmp_path / "masks").exists()
 
 
 def test_train_makes_a_bundle_that_predicts_and_goes_on_where_it_stopped(
@@ -259,6 +288,38 @@ def test_an_unknown_key_in_a_config_is_named(run, pairs: Path, tmp_path: Path) -
     code, _, err = run("train", config, "--data", pairs, "--out", tmp_path / "run")
     assert code == 2
     assert "config.json.denoiser: unknown key 'stepz'" in err
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"denoiser": {"batch": 0}}, "denoiser: batch: 0 is not allowed"),
+        ({"denoiser": {"lr": -1.0}}, "denoiser: lr: -1.0 is not allowed"),
+        ({"vae": {"log_every": 0}}, "vae: log_every: 0 is not allowed"),
+        ({"seed": -1}, "seed: -1 is not allowed"),
+        ({"data": {"phantoms": -1}}, "data: phantoms: -1 is not allowed"),
+        ({"model": {"vae": {"size": 128}}}, "model: encoder.size: 256 is not allowed"),
+        ({"model": {"vae": {"latent_channels": 2}}}, "model: denoiser.latent_channels: 4 is not allowed"),
+        ({"model": {"denoiser": {"widths": [100, 160, 224]}}}, "model: width: 100 is not allowed"),
+    ],
+)
+def test_a_config_that_cannot_be_trained_is_refused_before_anything_is_written(
+    run, pairs: Path, tmp_path: Path, change, words
+) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(change))
+    code, _, err = run("train", config, "--data", pairs, "--out", tmp_path / "run")
+    assert code == 2
+    assert words in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_training_starts_from_a_bundle_of_its_own_shape_only(run, pairs: Path, tiny_bundle: Path, tmp_path) -> None:
+    config = tmp_path / "config.json"
+    config.write_text("{}")
+    code, _, err = run("train", config, "--data", pairs, "--out", tmp_path / "run", "--init", tiny_bundle)
+    assert code == 2
+    assert "holds another model" in err
 
 
 def test_a_write_that_fails_half_way_leaves_the_old_result(run, pairs, tiny_bundle, tmp_path, monkeypatch) -> None:

@@ -29,7 +29,7 @@ TRAINING = TrainConfig(
     name="x",
     classes=("polyp", "adenoma"),
     seed=7,
-    model=ModelConfig(vae=MaskVAEConfig(size=64), denoiser=DenoiserConfig(widths=(8, 16))),
+    model=ModelConfig(vae=MaskVAEConfig(width=64), denoiser=DenoiserConfig(widths=(8, 16, 24))),
     data=DataConfig(sources=(SourceConfig("a", exclude=("t.txt", "u.txt")), SourceConfig("b", validation="v.txt"))),
     vae=OptimConfig(steps=3, lr=0.5),
 )
@@ -52,7 +52,7 @@ def test_config_survives_json(config: Any) -> None:
 
 def test_plain_form_holds_lists_and_dicts_only() -> None:
     plain = to_dict(TRAINING)
-    assert plain["model"]["denoiser"]["widths"] == [8, 16]
+    assert plain["model"]["denoiser"]["widths"] == [8, 16, 24]
     assert plain["data"]["sources"][0] == {"folder": "a", "exclude": ["t.txt", "u.txt"], "validation": ""}
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from lsegdiff_core.config import SAMPLER_NAMES, SamplingConfig
+from lsegdiff_core.data.geometry import Geometry
 from lsegdiff_core.data.phantom import draw_phantom
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.metrics import dice
@@ -87,9 +88,7 @@ def test_the_same_question_gives_the_same_answer_to_the_bit(ready: Predictor) ->
     assert np.array_equal(first.probability, second.probability)
 
 
-def test_noise_is_drawn_on_the_cpu_and_starts_at_sigma_max(
-    ready: Predictor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_noise_is_drawn_on_the_cpu_and_starts_at_sigma_max(ready: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
     """The state that the first step sees depends on the seed alone: the same on every device."""
     seen: list[torch.Tensor] = []
     real = ready.denoise
@@ -109,6 +108,20 @@ def test_cuda_gives_what_the_cpu_gives(bundled: Predictor) -> None:
         results.append(predictor.predict(sampling))
     assert np.abs(results[0].probability - results[1].probability).max() <= 1e-4
     assert (results[0].mask != results[1].mask).mean() <= 1e-4
+
+
+def test_sigma_max_hides_the_mask_in_the_noise(bundled: Predictor) -> None:
+    """Starting from pure noise, as sampling does, gives what the noised truth gives, as training had it."""
+    size, sigma_max = bundled.manifest.model.vae.size, bundled.manifest.model.schedule.sigma_max
+    for seed in range(3):
+        image, truth = draw_phantom(seed)
+        geometry = Geometry.of(image)
+        cond = bundled.encode(geometry.to_square(image, size))
+        square = torch.from_numpy(geometry.mask_to_square(truth, size) >= 0.5)[None, None].float()
+        z0 = bundled.encode_mask(square)
+        noise = torch.randn(z0.shape, generator=torch.Generator().manual_seed(seed)) * sigma_max
+        pure, hinted = (bundled.decode(bundled.denoise(z, sigma_max, cond)) for z in (noise, z0 + noise))
+        assert np.abs(pure - hinted).mean() < 1e-3
 
 
 def test_steps_report_progress_and_closing_cancels(ready: Predictor) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import imageio.v3 as iio
 import numpy as np
+import PIL.Image
 import pytest
 from napari.utils._test_utils import read_only_mouse_event
 from napari.utils.interactions import mouse_move_callbacks, mouse_press_callbacks, mouse_release_callbacks
+from pycocotools import mask as mask_utils
 from qtpy.QtWidgets import QFileDialog
 
 from lsegdiff_core.predictor import Predictor
@@ -94,16 +97,17 @@ def test_from_sample_to_file(viewer, dock, run, calls, qtbot, monkeypatch, tmp_p
     np.testing.assert_array_equal(labels.data, shown)
 
     # export, and read it back
-    for index, name in enumerate(("binary", "indexed")):
-        path = tmp_path / f"{name}.png"
+    for index, name in enumerate(("binary.png", "indexed.png", "objects.json")):
+        path = tmp_path / name
         monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *args, path=path: (str(path), ""))
         dock.exporter.format.setCurrentIndex(index)
         dock.exporter.button.click()
         assert dock.status == f"Written: {path.name}"
-        back = np.asarray(iio.imread(path))
-        if back.ndim == 3:
-            back = back[..., 0]
-        np.testing.assert_array_equal(back > 0, labels.data > 0)
+    np.testing.assert_array_equal(iio.imread(tmp_path / "binary.png"), labels.data * 255)
+    with PIL.Image.open(tmp_path / "indexed.png") as indexed:
+        np.testing.assert_array_equal(np.asarray(indexed), labels.data)
+    (annotation,) = json.loads((tmp_path / "objects.json").read_text())["annotations"]
+    np.testing.assert_array_equal(mask_utils.decode(annotation["segmentation"]), labels.data)
 
     # and a run after all that works, on the same layer, under the strokes
     assert run()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from lsegdiff_core.errors import LSegDiffError
 
@@ -19,7 +21,7 @@ def to_rgb(image: NDArray[Any], name: str = "image") -> NDArray[np.uint8]:
     image
         (H, W), (H, W, 1), (H, W, 3) or (H, W, 4); alpha is dropped. Integers are read against the full range of
         their type, but 16-bit and wider ones that fit 8 or 12 bits (at most 255 or 4095) against those, and booleans
-        as black and white. Floats with a maximum of at most 1 are read as [0, 1], otherwise as [0, 255].
+        as black and white. Floats with a maximum of at most 1.5 are read as [0, 1], otherwise as [0, 255].
     name
         What messages call the image.
 
@@ -43,7 +45,8 @@ def to_rgb(image: NDArray[Any], name: str = "image") -> NDArray[np.uint8]:
         top = float(image.max())
         if not np.isfinite(top) or not np.isfinite(float(image.min())):
             raise LSegDiffError(f"{name}: holds NaN or infinite pixels; replace them, for example with 0")
-        scaled = image * (255.0 if top <= 1.0 else 1.0)
+        # resampling overshoots: an image in [0, 1] may reach a little beyond 1
+        scaled = image * (255.0 if top <= 1.5 else 1.0)
         image8 = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
     elif image.dtype == np.uint8:
         image8 = image.astype(np.uint8, copy=False)
@@ -65,26 +68,38 @@ def to_rgb(image: NDArray[Any], name: str = "image") -> NDArray[np.uint8]:
 
 
 def _imread(path: Path) -> NDArray[Any]:
-    import imageio.v3 as iio
-
+    content = _content(path)
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise LSegDiffError(f"{path}: no such file, or not readable ({error.strerror}); check the path") from error
-    suffix = path.suffix.lower()
-    try:
-        image = np.asarray(iio.imread(content, extension=suffix))
-        if image.ndim == 3 and image.shape[2] == 4 and suffix in (".jpg", ".jpeg"):
-            image = np.asarray(iio.imread(content, extension=suffix, mode="RGB"))  # no alpha in a JPEG: it is CMYK
+        image = _decode(content, path.suffix.lower())
     except Exception as error:  # the readers behind imageio raise whatever they like
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise LSegDiffError(
-            f"{path}: cannot be read as an image ({reason}); is it truncated or another format?"
-        ) from error
+        raise LSegDiffError(f"{path}: cannot be read as an image; is it truncated, or not an image at all?") from error
     if image.ndim == 3 and image.shape[2] == 2:
         image = image[..., 0]  # grey with alpha
     elif image.ndim == 4 or (image.ndim == 3 and image.shape[2] not in (1, 3, 4)):
         image = image[0]  # the first frame of a stack
+    return image
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise LSegDiffError(f"{path}: no such file, or not readable ({error.strerror}); check the path") from error
+
+
+def _decode(content: bytes, suffix: str) -> NDArray[Any]:
+    import imageio.v3 as iio
+
+    try:
+        # without a suffix the content decides
+        image = np.asarray(iio.imread(content, extension=suffix) if suffix else iio.imread(content))
+    except Exception:
+        if suffix not in (".tif", ".tiff"):
+            raise
+        # tifffile leaves LZW, JPEG and CCITT to a package of their own; Pillow reads them
+        image = np.asarray(iio.imread(content, extension=suffix, plugin="pillow"))
+    if image.ndim == 3 and image.shape[2] == 4 and suffix in (".jpg", ".jpeg"):
+        image = np.asarray(iio.imread(content, extension=suffix, mode="RGB"))  # no alpha in a JPEG: it is CMYK
     return image
 
 
@@ -102,16 +117,35 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 def read_mask(path: Path) -> NDArray[np.bool_]:
     """Read the mask file ``path`` as (H, W) bool: a pixel is foreground above half of the range (above 127 of 255).
 
-    A mask whose values are only 0 and 1 is taken as it is; of a stack the first frame is read.
+    A mask whose values are only 0 and 1 is taken as it is, and a palette PNG by its indices: all but 0 is foreground.
+    Of a stack the first frame is read.
 
     Raises
     ------
     LSegDiffError
-        If the file is missing, truncated or not an image.
+        If the file is missing, truncated or not an image, or holds values that are neither 0 and 1 nor 0 and 255.
     """
+    indices = _palette_indices(_content(path))
+    if indices is not None:
+        return indices > 0
     mask = _imread(path)
     if mask.ndim == 3:
         mask = mask[..., :3].max(axis=2)
-    if mask.dtype != np.bool_ and not (np.issubdtype(mask.dtype, np.integer) and mask.max() == 1):
-        mask = to_rgb(mask, str(path))[..., 0] > 127
-    return mask.astype(np.bool_)
+    if mask.dtype == np.bool_ or (np.issubdtype(mask.dtype, np.integer) and mask.max() == 1):
+        return mask.astype(np.bool_)
+    binary: NDArray[np.bool_] = to_rgb(mask, str(path))[..., 0] > 127
+    if mask.any() and not binary.any() and path.suffix.lower() not in (".jpg", ".jpeg"):
+        raise LSegDiffError(
+            f"{path}: its values go from {mask.min()} to {mask.max()}; "
+            "give a mask of 0 and 255, of 0 and 1, or a palette PNG"
+        )
+    return binary
+
+
+def _palette_indices(content: bytes) -> NDArray[np.uint8] | None:
+    """Return the indices of a palette image, None for any other file: colours of ids say nothing about foreground."""
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return np.asarray(image) if image.mode == "P" and image.format == "PNG" else None
+    except OSError:
+        return None

@@ -10,6 +10,9 @@ from scipy import ndimage
 
 Array = NDArray[np.float32]
 
+# The built-in sample: a frame whose polyp is plain to see, and that no training draws (their seeds are 5000 and above).
+SAMPLE_SEED = 1
+
 
 class Phantom(NamedTuple):
     """A drawn frame.

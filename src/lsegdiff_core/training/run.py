@@ -64,8 +64,8 @@ def train(
         For bad data, a loss that is not finite, or an ``out`` that belongs to another config.
     """
     device = device or torch.device("cpu")
-    _claim(out, config)
     store, validation = load_stores(config.data, data, beside, int(config.model.encoder.size * STORE_SCALE))
+    _claim(out, config)
     vae_task = VAETask(config, validation, device)
     if init is not None:
         vae_task.model.load_state_dict(init.vae.state_dict())

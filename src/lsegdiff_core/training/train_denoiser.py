@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 
 import torch
@@ -13,11 +12,12 @@ from lsegdiff_core.diffusion.samplers import ddim
 from lsegdiff_core.diffusion.schedule import sampling_sigmas, sigma_at, time_at
 from lsegdiff_core.models.denoiser import Denoiser
 from lsegdiff_core.models.image_encoder import ImageEncoder
-from lsegdiff_core.models.mask_vae import MaskVAE
+from lsegdiff_core.models.mask_vae import STRIDE, MaskVAE
 from lsegdiff_core.models.networks import place
 from lsegdiff_core.training.augment import augment, plain
 from lsegdiff_core.training.datasets import Store
 from lsegdiff_core.training.losses import batch_dice, mask_loss
+from lsegdiff_core.training.precision import mixed_precision
 
 VALIDATION_STEPS = (1, 4, 10)
 
@@ -84,9 +84,9 @@ class DenoiserTask:
             z0 = self.vae.encode(mask)[0] * self.latent_scale
         sigma, recycled = self._draw(len(image), step, generator)
         noise = torch.randn((2, *z0.shape), generator=generator).to(self.device)
-        with _autocast(self.device, encoder=True):
+        with mixed_precision(self.device):
             cond = model.encoder(image)
-        with _autocast(self.device):
+        with mixed_precision(self.device, on_cpu=True):
             base = self._recycle(model.denoiser, z0, recycled, noise[1], cond)
             z = base + sigma[:, None, None, None] * noise[0]
             predicted = model.denoiser(z, sigma, cond)
@@ -131,7 +131,7 @@ class DenoiserTask:
             image, mask = image.to(self.device), mask.to(self.device)
             cond = model.encoder(image)
 
-            shape = (len(image), self.config.model.vae.latent_channels, size // 8, size // 8)
+            shape = (len(image), self.config.model.vae.latent_channels, size // STRIDE, size // STRIDE)
             noise = torch.randn(shape, generator=torch.Generator().manual_seed(index)).to(self.device)
             for steps in VALIDATION_STEPS:
                 final = self._sample(model.denoiser, noise, cond, steps)
@@ -149,12 +149,3 @@ class DenoiserTask:
 
         *_, final = ddim(denoise, noise * sigma_max, sampling_sigmas(steps, sigma_max), lambda: noise)
         return final.z
-
-
-def _autocast(device: torch.device, encoder: bool = False) -> contextlib.AbstractContextManager[object]:
-    """Mixed precision in bfloat16; on a CPU without the encoder, whose depthwise convolutions are faster in float32."""
-    if encoder and device.type == "cpu":
-        return contextlib.nullcontext()
-    if device.type == "cpu" and not torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
-        return contextlib.nullcontext()
-    return torch.autocast(device.type, torch.bfloat16)

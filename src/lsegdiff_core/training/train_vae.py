@@ -11,6 +11,7 @@ from lsegdiff_core.models.networks import place
 from lsegdiff_core.training.augment import augment, plain
 from lsegdiff_core.training.datasets import Store
 from lsegdiff_core.training.losses import batch_dice, kl_divergence, mask_loss
+from lsegdiff_core.training.precision import mixed_precision
 
 
 class VAETask:
@@ -46,9 +47,10 @@ class VAETask:
         size = self.config.model.vae.size
         _, mask = augment(images, masks, size, self.config.augment, generator)
         mask = mask.to(self.device)
-        mean, log_variance = vae.encode(mask)
-        noise = torch.randn(mean.shape, generator=generator).to(self.device)
-        logits = vae.decode(mean + (0.5 * log_variance).exp() * noise)
+        with mixed_precision(self.device):
+            mean, log_variance = (part.float() for part in vae.encode(mask))
+            noise = torch.randn(mean.shape, generator=generator).to(self.device)
+            logits = vae.decode(mean + (0.5 * log_variance).exp() * noise)
         reconstruction, kl = mask_loss(logits, mask), kl_divergence(mean, log_variance)
         loss = reconstruction + self.config.loss.kl * kl
         return loss, {"loss": loss.item(), "reconstruction": reconstruction.item(), "kl": kl.item()}

@@ -8,6 +8,7 @@ from PIL import Image
 
 from lsegdiff_core.data.images import read_image, read_mask, to_rgb
 from lsegdiff_core.errors import LSegDiffError
+from lsegdiff_core.export import export_labels
 
 Write = Callable[..., Path]
 
@@ -200,3 +201,37 @@ def test_file_with_nan_is_named(tmp_path: Path, write_image: Write) -> None:
     for read in (read_image, read_mask):
         with pytest.raises(LSegDiffError, match=r"nan\.tif: holds NaN"):
             read(path)
+
+
+def test_lzw_tiff_is_read(tmp_path: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)
+    Image.fromarray(image).save(tmp_path / "lzw.tif", compression="tiff_lzw")
+    assert np.array_equal(read_image(tmp_path / "lzw.tif"), image)
+
+
+def test_a_file_without_suffix_is_read_by_its_content(tmp_path: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)
+    Image.fromarray(image).save(tmp_path / "frame", format="PNG")
+    assert np.array_equal(read_image(tmp_path / "frame"), image)
+
+
+def test_palette_mask_is_read_by_its_indices(tmp_path: Path) -> None:
+    """Colours of ids say nothing about foreground: id 8 of the Pascal palette is dark red."""
+    ids = np.zeros((10, 12), np.uint8)
+    ids[2:4], ids[6:8] = 1, 8
+    export_labels(ids, tmp_path / "ids.png", "indexed-png", {})
+    assert np.array_equal(read_mask(tmp_path / "ids.png"), ids > 0)
+
+
+def test_mask_of_values_that_mean_nothing_is_refused_by_name(tmp_path: Path) -> None:
+    mask = np.zeros((10, 12), np.uint8)
+    mask[3:5] = 2
+    Image.fromarray(mask).save(tmp_path / "odd.png")
+    with pytest.raises(LSegDiffError, match=r"odd\.png: its values go from 0 to 2"):
+        read_mask(tmp_path / "odd.png")
+
+
+def test_float_image_that_overshoots_one_is_still_read_as_unit_range() -> None:
+    image = np.linspace(0, 1.02, 200).reshape(10, 20)
+    assert to_rgb(image).max() == 255
+    assert to_rgb(image)[5].mean() > 100
