@@ -219,6 +219,9 @@ def train(
     bundle: Annotated[
         Path | None, typer.Option(help="Where to write the finished bundle; OUT/bundle if left out.")
     ] = None,
+    weights: Annotated[
+        str, typer.Option(help="best (highest validation score) or last (the end of the schedule).")
+    ] = "best",
     device: Device = "auto",
 ) -> None:
     """Train a model and write its bundle.
@@ -248,7 +251,7 @@ def train(
         print(f"stopped; the same command goes on from {out}")
         raise typer.Exit(130) from None
     target = bundle or out / "bundle"
-    manifest = release(settings, out, target)
+    manifest = release(settings, out, target, weights)
     print(f"wrote     {target} (validation {manifest.training['validation']})")
 
 

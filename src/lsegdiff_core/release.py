@@ -16,8 +16,8 @@ TOLERANCE = 1e-4
 REPLAY_SEED = 2
 
 
-def release(config: TrainConfig, out: Path, folder: Path) -> Manifest:
-    """Write the best weights of the training in ``out`` as a bundle, with a test image and its result.
+def release(config: TrainConfig, out: Path, folder: Path, weights: str = "best") -> Manifest:
+    """Write the weights of the training in ``out`` as a bundle, with a test image and its result.
 
     Parameters
     ----------
@@ -27,8 +27,10 @@ def release(config: TrainConfig, out: Path, folder: Path) -> Manifest:
         Its folder.
     folder
         The bundle's folder.
+    weights
+        ``best`` or ``last``; see `lsegdiff_core.training.run.collect`.
     """
-    networks, measures = collect(config, out)
+    networks, measures = collect(config, out, weights)
     manifest = Manifest(
         name=config.name,
         description=config.description,

@@ -203,6 +203,8 @@ def test_train_makes_a_bundle_that_predicts_and_goes_on_where_it_stopped(
     code, out, _ = run(*arguments)
     assert code == 0
     assert "images/s" not in out, "a finished training trains again"
+    assert run(*arguments, "--weights", "last", "--bundle", tmp_path / "last")[0] == 0
+    assert json.loads((tmp_path / "last" / MANIFEST).read_text())["training"]["validation"]["step"] == 4
     changed = tmp_path / "changed.json"
     changed.write_text(json.dumps({**to_dict(tiny_config), "seed": 1}))
     code, _, err = run("train", changed, "--data", pairs, "--out", tmp_path / "run")

@@ -126,6 +126,7 @@ class _Run:
         self.peaks = [float(group["lr"]) for group in self.optimiser.param_groups]
         self.ema = EMA(task.model, config.ema)
         self.step, self.validated, self.best = 0, 0, -math.inf
+        self.measures: dict[str, float] = {}
         self.consistent = True
         if (out / "last.pt").exists():
             self._resume(load_checkpoint(out / "last.pt"))
@@ -140,6 +141,7 @@ class _Run:
         self.ema.model.load_state_dict(state["ema"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.validated, self.best = state["step"], state["validated"], state["best"]
+        self.measures = state["measures"]
 
     def save(self) -> None:
         """Write ``last.pt``."""
@@ -149,6 +151,7 @@ class _Run:
             "step": self.step,
             "validated": self.validated,
             "best": self.best,
+            "measures": self.measures,
             "model": self.task.model.state_dict(),
             "ema": self.ema.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -188,14 +191,14 @@ class _Run:
     def validate(self) -> Report:
         """Score the averaged weights, keep them if they are the best so far, and save."""
         self.ema.model.eval()
-        measures = self.task.score(self.ema.model)
-        if measures["score"] > self.best:
-            self.best = measures["score"]
-            best = {"step": self.step, "measures": measures, "ema": self.ema.model.state_dict()}
+        self.measures = self.task.score(self.ema.model)
+        if self.measures["score"] > self.best:
+            self.best = self.measures["score"]
+            best = {"step": self.step, "measures": self.measures, "ema": self.ema.model.state_dict()}
             save_checkpoint(self.out / "best.pt", best)
         self.validated = self.step
         self.save()
-        return Report(self.step, self.config.steps, measures, 0.0, 0.0, validation=True)
+        return Report(self.step, self.config.steps, self.measures, 0.0, 0.0, validation=True)
 
 
 class _Meter:

@@ -23,6 +23,7 @@ from lsegdiff_core.training.train_vae import VAETask, measure_latent_scale
 
 # Squares are kept a little larger than the networks see them, so that zooming in has detail to show.
 STORE_SCALE = 1.25
+WEIGHTS = ("best", "last")
 
 
 def train(
@@ -108,20 +109,31 @@ def load_backbone(model: ConditionalDenoiser, path: Path) -> None:
     backbone.load_state_dict({name: weights.get(name, value).float() for name, value in wanted.items()})
 
 
-def collect(config: TrainConfig, out: Path) -> tuple[Networks, dict[str, float]]:
-    """Return the networks with the best averaged weights of a training in ``out``, and their validation measures.
+def collect(config: TrainConfig, out: Path, weights: str = "best") -> tuple[Networks, dict[str, float]]:
+    """Return the networks of a training in ``out``, with averaged weights, and their validation measures.
+
+    Parameters
+    ----------
+    config
+        The training's config.
+    out
+        Its folder.
+    weights
+        ``best``, of the highest validation score, or ``last``, of the last step.
 
     Raises
     ------
     LSegDiffError
-        If the training has not come to its first validation yet.
+        If the training has not come to its first validation yet, or for another name of weights.
     """
-    best = load_checkpoint(out / "denoiser" / "best.pt")
+    if weights not in WEIGHTS:
+        raise LSegDiffError(f"weights: unknown name '{weights}'; choose one of {', '.join(WEIGHTS)}")
+    chosen = load_checkpoint(out / "denoiser" / f"{weights}.pt")
     model = ConditionalDenoiser(config.model)
-    model.load_state_dict(best["ema"])
+    model.load_state_dict(chosen["ema"])
     scale = float(read_json(out / "latent_scale.json")["latent_scale"])
     networks = Networks(_best_vae(config, out), model.encoder.eval(), model.denoiser.eval(), scale)
-    return networks, {"step": best["step"], **best["measures"]}
+    return networks, {"step": chosen["step"], **chosen["measures"]}
 
 
 def _best_vae(config: TrainConfig, out: Path) -> MaskVAE:
