@@ -132,6 +132,14 @@ class Predictor:
         flags: contextlib.AbstractContextManager[object] = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
         return flags
 
+    def _parts(self, batch: Tensor) -> tuple[Tensor, ...]:
+        """Split a batch on the CPU into its samples.
+
+        Kernels differ in their last bits with the batch's size, and a sampler magnifies that: heun's first step by
+        twenty. One by one a seed gives the same sample whatever stands beside it; eight seeds take four tenths more time.
+        """
+        return torch.split(batch, 1) if self.device.type == "cpu" else (batch,)
+
     def encode(self, square: NDArray[np.uint8]) -> list[Tensor]:
         """Return the condition for a square RGB image (S, S, 3) uint8: a pyramid of features, batch 1."""
         pixels = torch.from_numpy(square.copy()).to(self.device).permute(2, 0, 1)[None].float() / 127.5 - 1
@@ -142,9 +150,12 @@ class Predictor:
     def denoise(self, z: Tensor, sigma: float, cond: list[Tensor]) -> Tensor:
         """Return the denoiser's estimate of z0 for ``z`` (K, C, h, w), under one condition for all K."""
         levels = torch.full((len(z),), sigma, dtype=torch.float32, device=self.device)
+        estimates = []
         with self._full_precision():
-            estimate: Tensor = self._networks.denoiser(z, levels, [level.expand(len(z), -1, -1, -1) for level in cond])
-        return estimate
+            for part, level in zip(self._parts(z), self._parts(levels), strict=True):
+                shared = [features.expand(len(part), -1, -1, -1) for features in cond]
+                estimates.append(self._networks.denoiser(part, level, shared))
+        return torch.cat(estimates)
 
     def encode_mask(self, mask: Tensor) -> Tensor:
         """Return the latent (B, C, h, w) of square masks (B, 1, S, S) float32 of 0 and 1, scaled to unit variance."""
@@ -154,8 +165,8 @@ class Predictor:
     def decode(self, z: Tensor) -> NDArray[np.float32]:
         """Return the probabilities (K, S, S) float32 of the latents ``z`` (K, C, h, w)."""
         with self._full_precision():
-            logits = self._networks.vae.decode(z / self._networks.latent_scale)
-        probability: NDArray[np.float32] = logits[:, 0].sigmoid().cpu().numpy()
+            logits = [self._networks.vae.decode(part / self._networks.latent_scale) for part in self._parts(z)]
+        probability: NDArray[np.float32] = torch.cat(logits)[:, 0].sigmoid().cpu().numpy()
         return probability
 
     def steps(self, sampling: SamplingConfig | None = None) -> Generator[Progress, None, Prediction]:

@@ -22,6 +22,7 @@ def settle(qtbot, dock):
     qtbot.waitUntil(lambda: dock._refiner.idle and not dock._unwritten, timeout=10_000)
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # decoding in pycocotools
 def test_from_sample_to_file(viewer, dock, run, calls, qtbot, monkeypatch, tmp_path: Path):
     # sample image -> Run -> Labels layer
     viewer.open_sample("napari-lsegdiff", "synthetic_polyp")
