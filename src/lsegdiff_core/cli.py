@@ -74,9 +74,10 @@ def demo(
     from lsegdiff_core.demo import run_demo
     from lsegdiff_core.predictor import Predictor
 
-    files, score = run_demo(Predictor(bundle, device), out, image)
+    files, share, score = run_demo(Predictor(bundle, device), out, image)
     for path in files:
         print(f"wrote     {path}")
+    print(f"mask      {share:.1%} of the image" if share else "mask      empty: nothing was found")
     if score is not None:
         print(f"Dice      {score:.3f} against the phantom's truth")
 

@@ -19,13 +19,14 @@ from lsegdiff_core.predictor import Predictor
 OUTLINE = (80, 255, 120)
 
 
-def run_demo(predictor: Predictor, out: Path, image: Path | None = None) -> tuple[list[Path], float | None]:
+def run_demo(predictor: Predictor, out: Path, image: Path | None = None) -> tuple[list[Path], float, float | None]:
     """Segment ``image``, or the built-in phantom, and write mask, provenance and overlay into ``out``.
 
     Returns
     -------
     tuple
-        The files written, and the Dice against the phantom's truth (None for one's own image).
+        The files written, the share of the image that the mask covers, and the Dice against the phantom's truth
+        (None for one's own image).
 
     Raises
     ------
@@ -42,7 +43,8 @@ def run_demo(predictor: Predictor, out: Path, image: Path | None = None) -> tupl
     prediction = predictor.predict()
     files = export_labels(prediction.labels, out / "mask.png", "png", prediction.provenance)
     write_overlay(out / "overlay.png", pixels, prediction.mask)
-    return [*files, out / "overlay.png"], None if truth is None else dice(prediction.mask, truth)
+    score = None if truth is None else dice(prediction.mask, truth)
+    return [*files, out / "overlay.png"], float(prediction.mask.mean()), score
 
 
 def write_overlay(path: Path, image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> None:

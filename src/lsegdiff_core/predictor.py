@@ -136,7 +136,7 @@ class Predictor:
         """Split a batch on the CPU into its samples.
 
         Kernels differ in their last bits with the batch's size, and a sampler magnifies that: heun's first step by
-        twenty. One by one a seed gives the same sample whatever stands beside it; eight seeds take four tenths more time.
+        twenty. One by one a seed gives the same sample whatever stands beside it; eight seeds take 40 % more time.
         """
         return torch.split(batch, 1) if self.device.type == "cpu" else (batch,)
 
