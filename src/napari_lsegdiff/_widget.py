@@ -124,7 +124,7 @@ class SegmentationDock(QWidget):
 
     def _connect(self) -> None:
         self.open_button.clicked.connect(self._on_open)
-        self.images.chosen.connect(self._on_shown)
+        self.images.chosen.connect(self._on_image)
         self.choices.chosen.connect(self._on_model)
         self.choices.failed.connect(self._on_error)
         self.panel.button.clicked.connect(self._on_run)
@@ -358,6 +358,11 @@ class SegmentationDock(QWidget):
         image = active if isinstance(active, Image) else self._session.image_of(active)
         if image is not None:
             self.images.layer = image
+
+    def _on_image(self) -> None:
+        if not self._running:
+            self.panel.say("")  # what was said of another image
+        self._on_shown()
 
     def _on_shown(self, event: object = None) -> None:
         self._on_mask_changed()

@@ -117,6 +117,14 @@ def test_from_sample_to_file(viewer, dock, run, calls, qtbot, monkeypatch, tmp_p
     assert labels.data[20, 20] == 1
 
 
+def test_status_of_another_image_is_cleared(viewer, dock, run):
+    viewer.add_image(np.full((100, 120), 100, np.uint8), name="a")
+    assert run()
+    assert dock.status
+    viewer.add_image(np.full((100, 120), 50, np.uint8), name="b")
+    assert dock.status == ""
+
+
 def test_same_image_is_encoded_once(viewer, dock, run, calls):
     image = viewer.add_image(np.random.default_rng(0).integers(0, 255, (80, 90, 3), dtype=np.uint8))
     assert run()
