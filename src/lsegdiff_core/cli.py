@@ -271,19 +271,18 @@ def doctor(bundle: Bundle = "polyp", device: Device = "auto") -> None:
     The bundle is asked for the result that it was released with.
     """
     import platform
+    from importlib.metadata import PackageNotFoundError, version
 
     from lsegdiff_core.predictor import Predictor
     from lsegdiff_core.release import TOLERANCE, replay_difference
 
-    import_versions = {"napari-lsegdiff": __version__, "python": platform.python_version()}
-    from importlib.metadata import PackageNotFoundError, version
-
+    versions = {"napari-lsegdiff": __version__, "python": platform.python_version()}
     for package in ("torch", "numpy", "scikit-image", "napari"):
         try:
-            import_versions[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
-            import_versions[package] = "not installed"
-    for package, found in import_versions.items():
+            versions[package] = "not installed"
+    for package, found in versions.items():
         print(f"{package:16s} {found}")
     folder = find_bundle(bundle)
     predictor = Predictor(bundle, device)
