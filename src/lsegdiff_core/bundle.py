@@ -5,6 +5,7 @@ Reading the manifest needs no torch, so that a dock can show name and licence be
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
@@ -177,8 +178,6 @@ def save_bundle(
     Manifest
         As written.
     """
-    import dataclasses
-
     import torch
     from safetensors.numpy import save as save_arrays
     from safetensors.torch import save

@@ -237,7 +237,9 @@ def train(
     from lsegdiff_core.predictor import resolve_device
     from lsegdiff_core.release import release
     from lsegdiff_core.training.run import train as run
+    from lsegdiff_core.training.run import weights_file
 
+    weights_file(out, weights)  # a wrong name is said now, not after the training
     keep_large_buffers()
     settings = load_config(TrainConfig, config)
     start = None

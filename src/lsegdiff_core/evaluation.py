@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 import lsegdiff_core
 from lsegdiff_core.config import MorphologyConfig, SamplingConfig
 from lsegdiff_core.data.geometry import Geometry
-from lsegdiff_core.data.images import read_image, read_mask
 from lsegdiff_core.data.readers import Pair
-from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.metrics import bootstrap_interval, dice, hd95, iou
 from lsegdiff_core.predictor import Predictor
 
@@ -52,9 +50,7 @@ def evaluate(
         If a file cannot be read or sizes differ.
     """
     for pair in pairs:
-        image, truth = read_image(pair.image), read_mask(pair.mask)
-        if image.shape[:2] != truth.shape:
-            raise LSegDiffError(f"{pair.mask}: size {truth.shape} differs from its image's {image.shape[:2]}")
+        image, truth = pair.read()
         began = time.perf_counter()
         predictor.set_image(image, pair.image.name)
         encoding = time.perf_counter() - began

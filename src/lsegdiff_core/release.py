@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lsegdiff_core.bundle import Manifest, load_networks, read_replay, save_bundle
+from lsegdiff_core.bundle import Manifest, read_replay, save_bundle
 from lsegdiff_core.config import SamplingConfig, TrainConfig, to_dict
 from lsegdiff_core.data.phantom import draw_phantom
 from lsegdiff_core.predictor import Predictor
@@ -45,10 +45,9 @@ def release(config: TrainConfig, out: Path, folder: Path, weights: str = "best")
     save_bundle(folder, manifest, networks)
     image = draw_phantom(REPLAY_SEED, 192, 256).image
     predictor = Predictor(str(folder), device="cpu")
+    # the predictor has read the weights as they are stored, in half precision
     predictor.set_image(image)
-    # the replay is made from the weights as stored, in half precision
-    _, stored = load_networks(folder)
-    return save_bundle(folder, manifest, stored, replay=(image, predictor.predict().probability))
+    return save_bundle(folder, manifest, networks, replay=(image, predictor.predict().probability))
 
 
 def replay_difference(predictor: Predictor, folder: Path) -> float:

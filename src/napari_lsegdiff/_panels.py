@@ -17,12 +17,14 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-# format, its suffix, and what it is
-FORMATS = (
-    ("png", ".png", "Black and white PNG: 255 on the mask"),
-    ("indexed-png", ".png", "PNG with the object's number as the pixel's value and a colour for each"),
-    ("coco", ".json", "COCO annotations: run lengths (RLE), one for each object"),
-)
+from lsegdiff_core.export import SUFFIXES
+
+# what each of the exporters' formats is
+FORMATS = {
+    "png": "Black and white PNG: 255 on the mask",
+    "indexed-png": "PNG with the object's number as the pixel's value and a colour for each",
+    "coco": "COCO annotations: run lengths (RLE), one for each object",
+}
 
 
 class RunPanel(QWidget):
@@ -74,7 +76,7 @@ class ExportPanel(QGroupBox):
         super().__init__("Export", parent)
         self.suggested = "mask"
         self.format = QComboBox()
-        for name, _, tip in FORMATS:
+        for name, tip in FORMATS.items():
             self.format.addItem(name)
             self.format.setItemData(self.format.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)
         self.format.setToolTip("File format of the mask; its provenance is written beside it")
@@ -86,7 +88,8 @@ class ExportPanel(QGroupBox):
         self.button.clicked.connect(self._on_clicked)
 
     def _on_clicked(self) -> None:
-        name, suffix, _ = FORMATS[self.format.currentIndex()]
+        name = self.format.currentText()
+        suffix = SUFFIXES[name]
         text, _ = QFileDialog.getSaveFileName(
             self, "Export the mask", f"{self.suggested}{suffix}", f"{name} (*{suffix})"
         )

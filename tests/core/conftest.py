@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lsegdiff_core.bundle import Manifest, load_networks, save_bundle
+from lsegdiff_core.bundle import Manifest, save_bundle
 from lsegdiff_core.config import (
     DataConfig,
     DenoiserConfig,
@@ -115,8 +115,7 @@ def tiny_bundle(tiny_model: ModelConfig, tmp_path_factory: pytest.TempPathFactor
     )
     image = draw_phantom(2, 48, 64).image
     save_bundle(folder, manifest, networks)
-    _, stored = load_networks(folder)
     predictor = Predictor(str(folder), device="cpu")
     predictor.set_image(image)
-    save_bundle(folder, manifest, stored, replay=(image, predictor.predict().probability))
+    save_bundle(folder, manifest, networks, replay=(image, predictor.predict().probability))
     return folder

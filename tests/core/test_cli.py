@@ -316,6 +316,22 @@ def test_a_config_that_cannot_be_trained_is_refused_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--weights", "newest", "weights: unknown name 'newest'"),
+        ("--backbone", "no.safetensors", "no.safetensors: not"),
+    ],
+)
+def test_what_training_needs_later_is_checked_before_it_starts(run, pairs, tmp_path, option, value, words) -> None:
+    config = tmp_path / "config.json"
+    config.write_text('{"data": {"phantoms": 2, "validation_phantoms": 1}}')
+    code, _, err = run("train", config, "--data", pairs, "--out", tmp_path / "run", option, value)
+    assert code == 2
+    assert words in err
+    assert not (tmp_path / "run").exists()
+
+
 def test_training_starts_from_a_bundle_of_its_own_shape_only(run, pairs: Path, tiny_bundle: Path, tmp_path) -> None:
     config = tmp_path / "config.json"
     config.write_text("{}")

@@ -6,6 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from lsegdiff_core.data.images import read_image, read_mask
 from lsegdiff_core.data.splits import read_split
 from lsegdiff_core.errors import LSegDiffError
 
@@ -25,6 +29,19 @@ class Pair:
     name: str
     image: Path
     mask: Path
+
+    def read(self) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """Return the image (H, W, 3) uint8 and its mask (H, W) bool.
+
+        Raises
+        ------
+        LSegDiffError
+            If a file cannot be read, or the two sizes differ.
+        """
+        image, mask = read_image(self.image), read_mask(self.mask)
+        if image.shape[:2] != mask.shape:
+            raise LSegDiffError(f"{self.mask}: size {mask.shape} differs from its image's {image.shape[:2]}")
+        return image, mask
 
 
 def read_pairs(root: Path, split: Path | None = None, exclude: Iterable[Path] = ()) -> list[Pair]:

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from lsegdiff_core.config import DataConfig
 from lsegdiff_core.data.geometry import Geometry
-from lsegdiff_core.data.images import read_image, read_mask
 from lsegdiff_core.data.phantom import draw_phantom
 from lsegdiff_core.data.readers import Pair, read_pairs
 from lsegdiff_core.data.splits import read_split
@@ -109,10 +108,7 @@ def _store(pairs: list[Pair], phantoms: int, seed: int, size: int, part: str) ->
 
 def _frames(pairs: list[Pair], phantoms: int, seed: int) -> Iterator[tuple[str, NDArray[np.uint8], NDArray[np.bool_]]]:
     for pair in pairs:
-        image, mask = read_image(pair.image), read_mask(pair.mask)
-        if image.shape[:2] != mask.shape:
-            raise LSegDiffError(f"{pair.mask}: size {mask.shape} differs from its image's {image.shape[:2]}")
-        yield str(pair.image), image, mask
+        yield str(pair.image), *pair.read()
     for index in range(phantoms):
         frame = draw_phantom(seed + index, 288, 352, polyp=index % EMPTY_EVERY != EMPTY_EVERY - 1)
         yield f"phantom {seed + index}", frame.image, frame.mask

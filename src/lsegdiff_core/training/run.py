@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from lsegdiff_core.config import OptimConfig, TrainConfig, read_json, to_dict
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.files import write_text
+from lsegdiff_core.models.image_encoder import EfficientNetLite0
 from lsegdiff_core.models.mask_vae import MaskVAE
 from lsegdiff_core.models.networks import Networks
 from lsegdiff_core.training.checkpoint import load_checkpoint
@@ -65,6 +67,7 @@ def train(
         For bad data, a loss that is not finite, or an ``out`` that belongs to another config.
     """
     device = device or torch.device("cpu")
+    pretrained = None if backbone is None else load_backbone(backbone)
     store, validation = load_stores(config.data, data, beside, int(config.model.encoder.size * STORE_SCALE))
     _claim(out, config)
     vae_task = VAETask(config, validation, device)
@@ -79,13 +82,13 @@ def train(
     if init is not None:
         task.model.encoder.load_state_dict(init.encoder.state_dict())
         task.model.denoiser.load_state_dict(init.denoiser.state_dict())
-    elif backbone is not None:
-        load_backbone(task.model, backbone)
+    elif pretrained is not None:
+        task.model.encoder.backbone.load_state_dict(pretrained)
     yield from _stage("denoiser", task, store, config.denoiser, config.seed, out)
 
 
-def load_backbone(model: ConditionalDenoiser, path: Path) -> None:
-    """Load timm's EfficientNet-Lite0 weights from the safetensors file ``path``; its classifier is left out.
+def load_backbone(path: Path) -> dict[str, Tensor]:
+    """Return timm's EfficientNet-Lite0 weights in the safetensors file ``path``, float32; its classifier is left out.
 
     Raises
     ------
@@ -101,12 +104,11 @@ def load_backbone(model: ConditionalDenoiser, path: Path) -> None:
         raise LSegDiffError(
             f"{path}: not a safetensors file ({error}); give timm's tf_efficientnet_lite0 weights"
         ) from error
-    backbone = model.encoder.backbone
-    wanted = backbone.state_dict()
+    wanted = EfficientNetLite0().state_dict()
     missing = [name for name in wanted if name not in weights and not name.endswith("num_batches_tracked")]
     if missing:
         raise LSegDiffError(f"{path}: lacks '{missing[0]}'; give timm's tf_efficientnet_lite0 weights")
-    backbone.load_state_dict({name: weights.get(name, value).float() for name, value in wanted.items()})
+    return {name: weights.get(name, value).float() for name, value in wanted.items()}
 
 
 def collect(config: TrainConfig, out: Path, weights: str = "best") -> tuple[Networks, dict[str, float]]:
@@ -126,14 +128,25 @@ def collect(config: TrainConfig, out: Path, weights: str = "best") -> tuple[Netw
     LSegDiffError
         If the training has not come to its first validation yet, or for another name of weights.
     """
-    if weights not in WEIGHTS:
-        raise LSegDiffError(f"weights: unknown name '{weights}'; choose one of {', '.join(WEIGHTS)}")
-    chosen = load_checkpoint(out / "denoiser" / f"{weights}.pt")
+    chosen = load_checkpoint(weights_file(out, weights))
     model = ConditionalDenoiser(config.model)
     model.load_state_dict(chosen["ema"])
     scale = float(read_json(out / "latent_scale.json")["latent_scale"])
     networks = Networks(_best_vae(config, out), model.encoder.eval(), model.denoiser.eval(), scale)
     return networks, {"step": chosen["step"], **chosen["measures"]}
+
+
+def weights_file(out: Path, weights: str) -> Path:
+    """Return the denoiser's checkpoint in ``out`` that ``weights``, best or last, stands for.
+
+    Raises
+    ------
+    LSegDiffError
+        For another name.
+    """
+    if weights not in WEIGHTS:
+        raise LSegDiffError(f"weights: unknown name '{weights}'; choose one of {', '.join(WEIGHTS)}")
+    return out / "denoiser" / f"{weights}.pt"
 
 
 def _best_vae(config: TrainConfig, out: Path) -> MaskVAE:
