@@ -1,6 +1,7 @@
 # make demo [IMAGE=path]   a polyp segmented in napari (or, without a display, in demo/)
 # make test                every check of the project
-.PHONY: demo test lint clean
+# make bench               docs/benchmarks.md from the measured results
+.PHONY: demo test lint bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -18,6 +19,9 @@ demo: .venv/.app .venv/.system
 
 test: .venv/.test .venv/.system lint
 	$(XVFB) $(BIN)/python -m pytest
+
+bench: .venv/.test
+	$(BIN)/python benchmarks/report.py
 
 lint: .venv/.test
 	$(BIN)/ruff check .

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from lsegdiff_core.config import TrainConfig, from_dict, load_config
+from lsegdiff_core.config import from_dict, load_config
 from lsegdiff_core.data.splits import read_split
+from lsegdiff_core.training.config import TrainConfig
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

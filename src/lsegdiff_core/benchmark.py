@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from lsegdiff_core.config import MorphologyConfig
 from lsegdiff_core.data.geometry import Geometry
 from lsegdiff_core.data.images import read_image
 from lsegdiff_core.data.phantom import draw_phantom
+from lsegdiff_core.diffusion.samplers import ddim
+from lsegdiff_core.diffusion.schedule import sampling_sigmas
 from lsegdiff_core.models.mask_vae import STRIDE
 from lsegdiff_core.morphology import refine
 from lsegdiff_core.predictor import Predictor
@@ -31,6 +35,9 @@ STAGES = {
 }
 # A refinement with every step switched on, so that the stage is not flattered.
 MORPHOLOGY = MorphologyConfig(opening=3, closing=3, smooth=2, min_area=200, keep_largest=True)
+
+PRECISIONS = ("float32", "tf32", "bf16")
+MODES = ("eager", "compiled")
 
 
 def latency(predictor: Predictor, rounds: int, height: int = 1080, width: int = 1920) -> Iterator[dict[str, Any]]:
@@ -110,3 +117,80 @@ def summarise_latency(rows: list[dict[str, Any]], steps: int = 4) -> list[dict[s
         {"stage": "around the network", "seconds": around},
         {"stage": "around / network", "ratio": around / network},
     ]
+
+
+def throughput(
+    predictor: Predictor, batches: Sequence[int], precisions: Sequence[str], modes: Sequence[str], rounds: int
+) -> Iterator[dict[str, Any]]:
+    """Time whole batches of squares: encoder, sampler steps and decoder, at 1 and 4 steps.
+
+    Parameters
+    ----------
+    predictor
+        The model; weights are channels-last already.
+    batches
+        Images a batch.
+    precisions
+        Of `PRECISIONS`: ``float32`` as the predictor computes, ``tf32``, or ``bf16`` under autocast.
+    modes
+        Of `MODES`: ``eager``, or ``compiled`` by torch.compile, which records CUDA graphs on a GPU.
+    rounds
+        How often; two more rounds come first and are not counted.
+
+    Yields
+    ------
+    dict
+        One row a combination: device, batch, steps, precision, mode, seconds (median of a batch), images_per_second,
+        and disagreement: the share of mask pixels that differ from float32 in eager mode on the same device.
+    """
+    size, device = predictor.size, predictor.device
+    frames = [draw_phantom(seed, 288, 352).image for seed in range(8)]
+    squares = np.stack([Geometry.of(frame).to_square(frame, size) for frame in frames])
+    pixels = torch.from_numpy(squares).permute(0, 3, 1, 2).float() / 127.5 - 1
+    for batch, steps in itertools.product(batches, (1, 4)):
+        image = pixels[torch.arange(batch) % len(pixels)].to(device, memory_format=torch.channels_last)
+        reference = _masks(predictor, image, steps, "float32")
+        for precision, mode in itertools.product(precisions, modes):
+            function = _masks if mode == "eager" else torch.compile(_masks, mode="reduce-overhead")
+            seconds = []
+            for index in range(rounds + 2):
+                watch = _Stopwatch(device)
+                masks = function(predictor, image, steps, precision)
+                watch.lap("batch")
+                if index >= 2:
+                    seconds.append(watch.laps["batch"])
+            median = float(np.median(seconds))
+            yield {
+                "device": torch.cuda.get_device_name() if device.type == "cuda" else device.type,
+                "batch": batch,
+                "steps": steps,
+                "precision": precision,
+                "mode": mode,
+                "seconds": median,
+                "images_per_second": batch / median,
+                "disagreement": float((masks != reference).float().mean()),
+            }
+
+
+@torch.no_grad()
+def _masks(predictor: Predictor, image: Tensor, steps: int, precision: str) -> Tensor:
+    """Return the masks (B, 1, S, S) bool of squares (B, 3, S, S)."""
+    networks, model = predictor.networks, predictor.manifest.model
+    shape = (len(image), model.vae.latent_channels, predictor.size // STRIDE, predictor.size // STRIDE)
+    z = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(image.device)
+    sigmas = sampling_sigmas(steps, model.schedule.sigma_max)
+    with (
+        torch.autocast(image.device.type, torch.bfloat16, enabled=precision == "bf16"),
+        torch.backends.cudnn.flags(enabled=True, allow_tf32=precision == "tf32"),
+    ):
+        cond = networks.encoder(image)
+
+        def denoise(z: Tensor, sigma: float) -> Tensor:
+            levels = torch.full((len(z),), sigma, device=z.device)
+            estimate: Tensor = networks.denoiser(z, levels, cond)
+            return estimate.float()
+
+        for step in ddim(denoise, z * float(sigmas[0]), sigmas, lambda: z):
+            final = step.z
+        masks: Tensor = networks.vae.decode(final / networks.latent_scale) > 0
+    return masks

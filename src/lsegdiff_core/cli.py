@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lsegdiff_core import __version__
 from lsegdiff_core.bundle import available_bundles, find_bundle, read_manifest
-from lsegdiff_core.config import SAMPLER_NAMES, MorphologyConfig, SamplingConfig
+from lsegdiff_core.cli_bench import bench
+from lsegdiff_core.cli_options import Bundle, Device, Flip, Json, Sampler, Seeds, Zoom, numbers, sampling_of, write_json
+from lsegdiff_core.config import MorphologyConfig
 from lsegdiff_core.errors import LSegDiffError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from lsegdiff_core.training.loop import Report
 
 
@@ -41,19 +41,7 @@ app = typer.Typer(
         f"{_licences()}\n\nNot a medical device."
     ),
 )
-bench = typer.Typer(no_args_is_help=True, help="Benchmarks.")
 app.add_typer(bench, name="bench")
-
-Bundle = Annotated[str, typer.Option(help="Name of a bundled model or path of a bundle's folder.")]
-Device = Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu, cuda or mps.")]
-Json = Annotated[Path | None, typer.Option("--json", help="Write summary and rows to this file.")]
-Sampler = Annotated[
-    str | None, typer.Option(help=f"One of {', '.join(SAMPLER_NAMES)}; the bundle's default if left out.")
-]
-Seeds = Annotated[
-    int | None,
-    typer.Option(help="Number of seeds: the samples of seeds 0, 1, … are averaged; the bundle's default if left out."),
-]
 
 
 @app.callback(invoke_without_command=True)
@@ -91,6 +79,8 @@ def predict(
     steps: Annotated[int | None, typer.Option(help="Sampler steps, 1 to 50; the bundle's default if left out.")] = None,
     sampler: Sampler = None,
     seeds: Seeds = None,
+    flip: Flip = None,
+    zoom: Zoom = None,
     format: Annotated[
         str, typer.Option(help="png (0 and 255), indexed-png (object ids) or coco (RLE in JSON).")
     ] = "png",
@@ -127,7 +117,7 @@ def predict(
     if clash is not None:
         raise LSegDiffError(f"{clash}: the mask would overwrite this image; give another folder with --out")
     predictor = Predictor(bundle, device)
-    sampling = _sampling(predictor.manifest.sampling, steps, sampler, seeds)
+    sampling = sampling_of(predictor.manifest.sampling, steps, sampler, seeds, flip, zoom)
     morphology = MorphologyConfig(
         threshold=predictor.manifest.threshold if threshold is None else threshold,
         opening=opening,
@@ -162,6 +152,8 @@ def evaluate(
     steps: Annotated[str, typer.Option(help="Step counts to compare, for example 1,4,10.")] = "",
     sampler: Sampler = None,
     seeds: Seeds = None,
+    flip: Flip = None,
+    zoom: Zoom = None,
     json_file: Json = None,
 ) -> None:
     """Measure a bundle on images with masks.
@@ -170,40 +162,20 @@ def evaluate(
 
     Example: lsegdiff evaluate --data kvasir-seg --split test.txt --steps 1,4,10 --json result.json
     """
+    from lsegdiff_core.cli_bench import measure
     from lsegdiff_core.data.readers import read_pairs
-    from lsegdiff_core.evaluation import describe_run, summarise
-    from lsegdiff_core.evaluation import evaluate as rows_of
+    from lsegdiff_core.evaluation import Setting, describe_run
     from lsegdiff_core.predictor import Predictor
 
     pairs = read_pairs(data, split)
     predictor = Predictor(bundle, device)
-    default = predictor.manifest.sampling
-    samplings = [_sampling(default, count, sampler, seeds) for count in _numbers(steps, "--steps")] or [
-        _sampling(default, None, sampler, seeds)
+    default, morphology = predictor.manifest.sampling, MorphologyConfig(threshold=predictor.manifest.threshold)
+    settings = [
+        Setting(sampling_of(default, count, sampler, seeds, flip, zoom), morphology)
+        for count in numbers(steps, "--steps") or [default.steps]
     ]
-    morphology = MorphologyConfig(threshold=predictor.manifest.threshold)
-    rows: list[dict[str, Any]] = []
-    with typer.progressbar(length=len(pairs), label="evaluate", file=sys.stderr) as bar:
-        for row in rows_of(predictor, pairs, samplings, morphology):
-            rows.append(row)
-            if len(rows) % len(samplings) == 0:
-                bar.update(1)
-    summary = summarise(rows)
-    print("steps    n   Dice   [95 % interval]    IoU    [95 % interval]    HD95 px   s/image")
-    for row in summary:
-        print(
-            f"{row['steps']:5d} {row['n']:4d}  {row['dice']:.4f}  [{row['dice_low']:.4f}, {row['dice_high']:.4f}]  "
-            f"{row['iou']:.4f}  [{row['iou_low']:.4f}, {row['iou_high']:.4f}]  {row['hd95']:7.1f}   "
-            f"{row['seconds_per_image']:7.3f}"
-        )
-    first = summary[0]
-    print(f"mask VAE round trip: Dice {first['reconstruction']:.4f}, worst image {first['reconstruction_worst']:.4f}")
-    _write_json(
-        json_file,
-        summary,
-        rows,
-        describe_run(predictor) | {"sampler": samplings[0].sampler, "seeds": samplings[0].seeds},
-    )
+    rows, summary = measure(predictor, pairs, settings)
+    write_json(json_file, summary, rows, describe_run(predictor))
 
 
 @app.command()
@@ -215,6 +187,11 @@ def train(
     ),
     backbone: Annotated[
         Path | None, typer.Option(help="safetensors of timm's tf_efficientnet_lite0, to start from.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Instead of the config's.")] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(help="diffusion, or direct: the matched control without diffusion; instead of the config's."),
     ] = None,
     init: Annotated[str | None, typer.Option(help="Bundle to start from instead.")] = None,
     bundle: Annotated[
@@ -233,20 +210,26 @@ def train(
     """
     from lsegdiff_core.allocator import keep_large_buffers
     from lsegdiff_core.bundle import load_networks
-    from lsegdiff_core.config import TrainConfig, load_config
+    from lsegdiff_core.config import load_config, same_networks
     from lsegdiff_core.predictor import resolve_device
     from lsegdiff_core.release import release
+    from lsegdiff_core.training.config import TrainConfig
     from lsegdiff_core.training.run import train as run
     from lsegdiff_core.training.run import weights_file
 
     weights_file(out, weights)  # a wrong name is said now, not after the training
     keep_large_buffers()
     settings = load_config(TrainConfig, config)
+    settings = replace(
+        settings,
+        seed=settings.seed if seed is None else seed,
+        model=replace(settings.model, method=method or settings.model.method),
+    )
     start = None
     if init is not None:
         manifest, start = load_networks(find_bundle(init))
-        if manifest.model != settings.model:
-            raise LSegDiffError(f"--init: bundle '{init}' holds another model than {config}; leave 'model' out there")
+        if not same_networks(manifest.model, settings.model):
+            raise LSegDiffError(f"--init: bundle '{init}' holds other networks than {config}; take its 'model' over")
     try:
         for stage, report in run(settings, data, config.parent, out, backbone, start, resolve_device(device)):
             print(_report_line(stage, report), flush=True)
@@ -301,56 +284,6 @@ def doctor(bundle: Bundle = "polyp", device: Device = "auto") -> None:
         )
     print(f"{'replay':16s} ok, largest difference in probability {difference:.1e}")
     print("Not a medical device.")
-
-
-@bench.command("latency")
-def bench_latency(
-    bundle: Bundle = "polyp",
-    device: Device = "auto",
-    rounds: Annotated[int, typer.Option(min=1, help="Measured rounds; the median counts.")] = 15,
-    json_file: Json = None,
-) -> None:
-    """Median time of each stage of a prediction on a 1920 x 1080 frame."""
-    from lsegdiff_core.benchmark import latency, summarise_latency
-    from lsegdiff_core.evaluation import describe_run
-    from lsegdiff_core.predictor import Predictor
-
-    predictor = Predictor(bundle, device)
-    rows = list(latency(predictor, rounds))
-    summary = summarise_latency(rows)
-    for row in summary:
-        value = f"{row['seconds'] * 1000:8.1f} ms" if "seconds" in row else f"{row['ratio']:8.2f}"
-        print(f"{row['stage']:20s} {value}")
-    _write_json(json_file, summary, rows, describe_run(predictor))
-
-
-def _sampling(default: SamplingConfig, steps: int | None, sampler: str | None, seeds: int | None) -> SamplingConfig:
-    if seeds is not None and seeds < 1:
-        raise LSegDiffError(f"--seeds: {seeds} is not a number of samples; give 1 or more")
-    return SamplingConfig(
-        steps=default.steps if steps is None else steps,
-        sampler=sampler or default.sampler,
-        seeds=default.seeds if seeds is None else tuple(range(seeds)),
-    )
-
-
-def _numbers(text: str, option: str) -> list[int]:
-    try:
-        return list(dict.fromkeys(int(part) for part in text.split(",") if part.strip()))
-    except ValueError as error:
-        raise LSegDiffError(f"{option}: '{text}' is not a list of whole numbers such as 1,4,10") from error
-
-
-def _write_json(
-    path: Path | None, summary: list[dict[str, Any]], rows: Iterable[dict[str, Any]], run: dict[str, Any]
-) -> None:
-    if path is None:
-        return
-    from lsegdiff_core.files import write_text
-
-    command = "lsegdiff " + " ".join(sys.argv[1:])
-    write_text(path, json.dumps({"command": command, "run": run, "summary": summary, "images": list(rows)}, indent=1))
-    print(f"wrote     {path}")
 
 
 def main() -> None:

@@ -16,9 +16,13 @@ from lsegdiff_core.errors import LSegDiffError
 T = TypeVar("T")
 
 
-def _require(condition: bool, name: str, value: object, wanted: str) -> None:
+def require(condition: bool, name: str, value: object, wanted: str) -> None:
+    """Raise an `LSegDiffError` that names the field unless ``condition`` holds."""
     if not condition:
         raise LSegDiffError(f"{name}: {value} is not allowed; it must be {wanted}")
+
+
+METHODS = ("diffusion", "direct")
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,13 @@ class DenoiserConfig:
 
 
 @dataclass(frozen=True)
+class HintEncoderConfig:
+    """Shape of the hint encoder: strokes and current mask to an addition to the finest level of the condition."""
+
+    width: int = 64
+
+
+@dataclass(frozen=True)
 class ScheduleConfig:
     """Noise levels; ``sigma_max`` is the standard deviation from which sampling starts."""
 
@@ -59,143 +70,40 @@ class ScheduleConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The three networks and the noise schedule; what a bundle stores."""
+    """The networks and the noise schedule; what a bundle stores.
 
+    ``method`` is ``diffusion``, or ``direct`` for the matched control: the same networks with zeros in place of the
+    noisy latent, trained end to end to give the mask in one evaluation.
+    """
+
+    method: str = "diffusion"
     vae: MaskVAEConfig = MaskVAEConfig()
     encoder: ImageEncoderConfig = ImageEncoderConfig()
+    hints: HintEncoderConfig = HintEncoderConfig()
     denoiser: DenoiserConfig = DenoiserConfig()
     schedule: ScheduleConfig = ScheduleConfig()
 
     def __post_init__(self) -> None:
+        require(self.method in METHODS, "method", self.method, f"one of {', '.join(METHODS)}")
         size, widths = self.vae.size, self.denoiser.widths
-        _require(size > 0 and size % 32 == 0, "vae.size", size, "a multiple of 32")
-        _require(self.encoder.size == size, "encoder.size", self.encoder.size, f"vae.size, {size}")
-        _require(
+        require(size > 0 and size % 32 == 0, "vae.size", size, "a multiple of 32")
+        require(self.encoder.size == size, "encoder.size", self.encoder.size, f"vae.size, {size}")
+        require(
             self.denoiser.latent_channels == self.vae.latent_channels > 0,
             "denoiser.latent_channels",
             self.denoiser.latent_channels,
             f"vae.latent_channels, {self.vae.latent_channels}, and at least 1",
         )
-        _require(
+        require(
             self.denoiser.cond_channels == self.encoder.pyramid_channels > 0,
             "denoiser.cond_channels",
             self.denoiser.cond_channels,
             f"encoder.pyramid_channels, {self.encoder.pyramid_channels}, and at least 1",
         )
-        _require(len(widths) == 3, "denoiser.widths", widths, "three numbers, one a level")
-        for width in (*widths, self.vae.width, self.vae.upper_width):
-            _require(width > 0 and width % 8 == 0, "width", width, "a multiple of 8")
-        _require(0 < self.schedule.sigma_max < math.inf, "schedule.sigma_max", self.schedule.sigma_max, "positive")
-
-
-@dataclass(frozen=True)
-class SourceConfig:
-    """One folder of image and mask pairs.
-
-    Attributes
-    ----------
-    folder
-        Relative to the data folder given on the command line.
-    exclude
-        Split files (relative to the data folder) whose names are never read: the test lists.
-    validation
-        Split file beside the config whose names are used for selection only; empty for none.
-    """
-
-    folder: str
-    exclude: tuple[str, ...] = ()
-    validation: str = ""
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Training images: folders, plus ``phantoms`` synthetic images drawn by the project itself."""
-
-    sources: tuple[SourceConfig, ...] = ()
-    phantoms: int = 0
-    validation_phantoms: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("phantoms", "validation_phantoms"):
-            _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-
-
-@dataclass(frozen=True)
-class AugmentConfig:
-    """Random transforms; image and mask always move together.
-
-    ``scale`` and ``aspect`` are the largest relative changes, ``shift`` a share of the side, angles are uniform.
-    """
-
-    scale: float = 0.35
-    aspect: float = 0.2
-    shift: float = 0.1
-    brightness: float = 0.25
-    contrast: float = 0.25
-    saturation: float = 0.3
-    hue: float = 0.06
-    blur: float = 0.15
-
-
-@dataclass(frozen=True)
-class OptimConfig:
-    """AdamW under a cosine schedule with linear warm-up; ``encoder_lr`` is the pretrained encoder's peak rate."""
-
-    steps: int = 1000
-    batch: int = 8
-    lr: float = 1e-3
-    encoder_lr: float = 3e-4
-    weight_decay: float = 1e-2
-    warmup: int = 100
-    clip: float = 1.0
-    ema: float = 0.999
-    log_every: int = 20
-    validate_every: int = 200
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch", "log_every", "validate_every"):
-            _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        for name in ("lr", "encoder_lr", "clip"):
-            _require(0 < getattr(self, name) < math.inf, name, getattr(self, name), "positive")
-        for name in ("weight_decay", "warmup"):
-            _require(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "0 or more")
-        _require(0 <= self.ema < 1, "ema", self.ema, "in [0, 1)")
-
-
-@dataclass(frozen=True)
-class LossConfig:
-    """Weights of the losses and the mix of training noise levels.
-
-    ``kl`` belongs to the mask VAE; the rest to the denoiser: ``latent`` weighs the squared error of z0, ``decoded``
-    the loss through the frozen decoder, ``top`` is the share of samples at ``sigma_max`` and ``recycle`` the share
-    whose noisy latent is built from the model's own prediction (recycling, Fu et al., MELBA 2023).
-    """
-
-    kl: float = 1e-3
-    latent: float = 1.0
-    decoded: float = 1.0
-    top: float = 0.3
-    recycle: float = 0.5
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """A training from raw folders to a bundle: data, models and both stages."""
-
-    name: str = "polyp"
-    description: str = ""
-    licence: str = ""
-    classes: tuple[str, ...] = ("polyp",)
-    seed: int = 0
-    model: ModelConfig = ModelConfig()
-    data: DataConfig = DataConfig()
-    augment: AugmentConfig = AugmentConfig()
-    loss: LossConfig = LossConfig()
-    vae: OptimConfig = OptimConfig()
-    denoiser: OptimConfig = OptimConfig()
-
-    def __post_init__(self) -> None:
-        _require(self.seed >= 0, "seed", self.seed, "0 or more")
+        require(len(widths) == 3, "denoiser.widths", widths, "three numbers, one a level")
+        for width in (*widths, self.vae.width, self.vae.upper_width, self.hints.width):
+            require(width > 0 and width % 8 == 0, "width", width, "a multiple of 8")
+        require(0 < self.schedule.sigma_max < math.inf, "schedule.sigma_max", self.schedule.sigma_max, "positive")
 
 
 @dataclass(frozen=True)
@@ -210,11 +118,18 @@ class SamplingConfig:
         Name in ``lsegdiff_core.diffusion.samplers.SAMPLERS``.
     seeds
         One sample per seed; the probability is their mean.
+    flip
+        Sample the mirrored image, too, and take the mean; twice the time.
+    zoom
+        A second pass over a crop around the first mask, starting from that mask at partial strength; for lesions
+        that are small in their image. Twice the time.
     """
 
     steps: int = 4
     sampler: str = "ddim"
     seeds: tuple[int, ...] = (0,)
+    flip: bool = False
+    zoom: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.steps <= MAX_STEPS:
@@ -223,6 +138,11 @@ class SamplingConfig:
             raise LSegDiffError(f"sampler: unknown name '{self.sampler}'; choose one of {', '.join(SAMPLER_NAMES)}")
         if not self.seeds:
             raise LSegDiffError("seeds: the list is empty; give at least one whole number")
+
+    @property
+    def total_steps(self) -> int:
+        """Sampler steps of all passes over the image."""
+        return self.steps * (1 + self.flip) * (1 + self.zoom)
 
 
 MAX_STEPS = 50
@@ -263,6 +183,13 @@ class MorphologyConfig:
         for name in ("opening", "closing", "min_area", "smooth"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise LSegDiffError(f"{name}: {getattr(self, name)} is not a length; give 0 (off) or more")
+
+
+def same_networks(one: ModelConfig, other: ModelConfig) -> bool:
+    """Return whether the weights of ``one`` fit ``other``: all is equal but the size of the images and the method."""
+    size = other.vae.size
+    vae, encoder = dataclasses.replace(one.vae, size=size), dataclasses.replace(one.encoder, size=size)
+    return dataclasses.replace(one, vae=vae, encoder=encoder, method=other.method) == other
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import platform
+import subprocess
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,10 +25,35 @@ from lsegdiff_core.predictor import Predictor
 Row = dict[str, Any]
 
 
-def evaluate(
-    predictor: Predictor, pairs: Sequence[Pair], samplings: Sequence[SamplingConfig], morphology: MorphologyConfig
-) -> Iterator[Row]:
-    """Segment every image under every sampling and compare with its mask, at the image's size.
+@dataclass(frozen=True)
+class Setting:
+    """One way to make a mask: how it is sampled and how the probability is refined."""
+
+    sampling: SamplingConfig
+    morphology: MorphologyConfig
+
+    @property
+    def fields(self) -> Row:
+        """What tells this setting from others in a table."""
+        sampling = self.sampling
+        return {
+            "steps": sampling.steps,
+            "sampler": sampling.sampler,
+            "seeds": len(sampling.seeds),
+            "flip": sampling.flip,
+            "zoom": sampling.zoom,
+            "threshold": self.morphology.threshold,
+            "fill_holes": self.morphology.fill_holes,
+            "min_area": self.morphology.min_area,
+            "smooth": self.morphology.smooth,
+        }
+
+
+SETTING_FIELDS = tuple(Setting(SamplingConfig(), MorphologyConfig()).fields)
+
+
+def evaluate(predictor: Predictor, pairs: Sequence[Pair], settings: Sequence[Setting]) -> Iterator[Row]:
+    """Segment every image under every setting and compare with its mask, at the image's size.
 
     Parameters
     ----------
@@ -32,17 +61,16 @@ def evaluate(
         The model.
     pairs
         Images and masks.
-    samplings
-        What to compare; each image is encoded once for all of them.
-    morphology
-        Refinement of the mask.
+    settings
+        What to compare.
 
     Yields
     ------
     dict
-        One row an image and sampling: name, steps, dice, iou, hd95 (pixels), seconds (geometry, encoder, sampling,
-        decoder, geometry and morphology; without reading the file) and reconstruction, the Dice of the true mask
-        after a round trip through the mask VAE.
+        One row an image and setting: name, `Setting.fields`, lesion and found (whether the true mask and the mask
+        hold a pixel), presence, dice, iou, hd95 (pixels), seconds (geometry, encoder, sampling, decoder, geometry and
+        morphology; without reading the file) and reconstruction, the Dice of the true mask after a round trip through
+        the mask VAE. With several seeds also those of `compare_samples`.
 
     Raises
     ------
@@ -51,23 +79,39 @@ def evaluate(
     """
     for pair in pairs:
         image, truth = pair.read()
-        began = time.perf_counter()
         predictor.set_image(image, pair.image.name)
-        encoding = time.perf_counter() - began
         rebuilt = dice(reconstruct(predictor, image, truth), truth)
-        for sampling in samplings:
+        for setting in settings:
             began = time.perf_counter()
-            mask = predictor.predict(sampling).refined(morphology).mask
-            seconds = encoding + time.perf_counter() - began
+            predictor.set_image(image, pair.image.name)
+            prediction = predictor.predict(setting.sampling).refined(setting.morphology)
+            mask = prediction.mask
+            seconds = time.perf_counter() - began
             yield {
                 "name": pair.name,
-                "steps": sampling.steps,
+                **setting.fields,
+                "lesion": bool(truth.any()),
+                "found": bool(mask.any()),
                 "dice": dice(mask, truth),
                 "iou": iou(mask, truth),
                 "hd95": hd95(mask, truth),
                 "seconds": seconds,
                 "reconstruction": rebuilt,
+                **(compare_samples(prediction.samples, truth) if len(setting.sampling.seeds) > 1 else {}),
             }
+
+
+def compare_samples(samples: NDArray[np.bool_], truth: NDArray[np.bool_]) -> Row:
+    """Compare the samples (K, H, W) of several seeds with the truth (H, W) and with one another.
+
+    Returns
+    -------
+    dict
+        single (mean Dice of a sample), best (Dice of the best one) and agreement (mean IoU of all pairs of samples).
+    """
+    scores = [dice(sample, truth) for sample in samples]
+    pairs = [iou(one, other) for one, other in itertools.combinations(samples, 2)]
+    return {"single": float(np.mean(scores)), "best": max(scores), "agreement": float(np.mean(pairs))}
 
 
 def reconstruct(predictor: Predictor, image: NDArray[np.uint8], truth: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -79,40 +123,75 @@ def reconstruct(predictor: Predictor, image: NDArray[np.uint8], truth: NDArray[n
 
 
 def summarise(rows: Sequence[Row]) -> list[Row]:
-    """Return one row per step count: means over images and 95 % bootstrap intervals of Dice and IoU."""
-    summary = []
-    for steps in dict.fromkeys(row["steps"] for row in rows):
-        mine = [row for row in rows if row["steps"] == steps]
-        columns = {key: np.array([row[key] for row in mine]) for key in mine[0] if key not in ("name", "steps")}
-        dice_low, dice_high = bootstrap_interval(columns["dice"])
-        iou_low, iou_high = bootstrap_interval(columns["iou"])
-        summary.append(
-            {
-                "steps": steps,
-                "n": len(mine),
-                "dice": float(columns["dice"].mean()),
-                "dice_low": dice_low,
-                "dice_high": dice_high,
-                "iou": float(columns["iou"].mean()),
-                "iou_low": iou_low,
-                "iou_high": iou_high,
-                "hd95": float(columns["hd95"].mean()),
-                "seconds_per_image": float(columns["seconds"].mean()),
-                "reconstruction": float(columns["reconstruction"].mean()),
-                "reconstruction_worst": float(columns["reconstruction"].min()),
-            }
-        )
-    return summary
+    """Return one row per setting: means over images, 95 % bootstrap intervals of Dice and IoU, and false alarms.
+
+    ``dice_lesion`` is the mean over the images with a lesion, ``false_alarms`` the share of those without one that
+    got a mask; None where there is no such image.
+    """
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in SETTING_FIELDS), []).append(row)
+    return [{**dict(zip(SETTING_FIELDS, key, strict=True)), **_means(mine)} for key, mine in groups.items()]
+
+
+def _means(rows: Sequence[Row]) -> Row:
+    def mean(values: Sequence[float]) -> float | None:
+        return float(np.mean(values)) if values else None
+
+    dice_low, dice_high = bootstrap_interval([row["dice"] for row in rows])
+    iou_low, iou_high = bootstrap_interval([row["iou"] for row in rows])
+    empty = [row for row in rows if not row["lesion"]]
+    return {
+        "n": len(rows),
+        "dice": mean([row["dice"] for row in rows]),
+        "dice_low": dice_low,
+        "dice_high": dice_high,
+        "dice_lesion": mean([row["dice"] for row in rows if row["lesion"]]),
+        "iou": mean([row["iou"] for row in rows]),
+        "iou_low": iou_low,
+        "iou_high": iou_high,
+        "hd95": mean([row["hd95"] for row in rows]),
+        "empty": len(empty),
+        "false_alarms": mean([row["found"] for row in empty]),
+        "seconds_per_image": mean([row["seconds"] for row in rows]),
+        "reconstruction": mean([row["reconstruction"] for row in rows]),
+        "reconstruction_worst": min(row["reconstruction"] for row in rows),
+        **{name: mean([row[name] for row in rows]) for name in ("single", "best", "agreement") if name in rows[0]},
+    }
 
 
 def describe_run(predictor: Predictor) -> Row:
-    """Return what a result was measured with, for its file: bundle, device, threads and versions."""
+    """Return what a result was measured with, for its file: bundle, commit, device, processor and versions."""
     return {
         "bundle": predictor.identity,
-        "device": str(predictor.device),
+        "method": predictor.manifest.model.method,
+        "commit": _commit(),
+        "device": torch.cuda.get_device_name() if predictor.device.type == "cuda" else str(predictor.device),
         "threads": torch.get_num_threads(),
+        "processor": _processor(),
         "machine": platform.machine(),
         "napari-lsegdiff": lsegdiff_core.__version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
+
+
+def _commit() -> str | None:
+    """Return the state of the checkout that this file lies in, ``-dirty`` with uncommitted changes; else None."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _processor() -> str:
+    """Return the processor's name as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lsegdiff_core.config import MorphologyConfig, to_dict
 from lsegdiff_core.data.geometry import Geometry
+from lsegdiff_core.hints import BACKGROUND, FOREGROUND
 from lsegdiff_core.morphology import refine
 
 
@@ -31,6 +32,8 @@ class Prediction:
         How `mask` is refined from the probability.
     source
         Provenance without the morphology: image, bundle, sampling, device and versions, ready for JSON.
+    locked
+        (H, W) uint8, the user's strokes as in `lsegdiff_core.hints.Hints`; they hold in `mask` exactly.
     """
 
     probability: NDArray[np.float32]
@@ -38,11 +41,18 @@ class Prediction:
     geometry: Geometry
     morphology: MorphologyConfig
     source: dict[str, Any]
+    locked: NDArray[np.uint8] | None = None
 
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
-        """(H, W) bool: the probability refined by ``morphology``."""
-        return refine(self.probability, self.morphology)
+        """(H, W) bool: the probability refined by ``morphology``, strokes as the user drew them."""
+        if self.locked is None:
+            return refine(self.probability, self.morphology)
+        foreground, background = self.locked == FOREGROUND, self.locked == BACKGROUND
+        # before morphology, so that it joins a stroke to what lies beside it, and after it, so that the stroke stays
+        pasted = np.where(background, np.float32(0), np.where(foreground, np.float32(1), self.probability))
+        mask: NDArray[np.bool_] = (refine(pasted, self.morphology) | foreground) & ~background
+        return mask
 
     @cached_property
     def labels(self) -> NDArray[np.uint8]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Generator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +22,8 @@ from lsegdiff_core.data.images import to_rgb
 from lsegdiff_core.diffusion.samplers import SAMPLERS
 from lsegdiff_core.diffusion.schedule import sampling_sigmas
 from lsegdiff_core.errors import LSegDiffError
+from lsegdiff_core.hints import Hints
+from lsegdiff_core.models.hint_encoder import with_hints
 from lsegdiff_core.models.mask_vae import STRIDE
 from lsegdiff_core.models.networks import place
 from lsegdiff_core.prediction import Prediction
@@ -35,9 +38,28 @@ class Progress(NamedTuple):
     total: int
 
 
-class _Encoded(NamedTuple):
-    geometry: Geometry
-    cond: list[Tensor]
+# The second pass of ``zoom``: how far the sampler goes back, the crop's margin and its smallest side; chosen on
+# validation images, docs/benchmarks.md has the table.
+ZOOM_STRENGTH, ZOOM_MARGIN, ZOOM_SMALLEST = 0.5, 0.5, 0.5
+
+
+class _View:
+    """A part of the image in the network's square, with the conditions computed for it, plain and mirrored."""
+
+    def __init__(self, predictor: Predictor, rgb: NDArray[np.uint8], geometry: Geometry) -> None:
+        self._predictor, self.geometry = predictor, geometry
+        self._square = geometry.to_square(rgb, predictor.size)
+        self._conds: dict[bool, list[Tensor]] = {}
+
+    def cond(self, mirrored: bool) -> list[Tensor]:
+        if mirrored not in self._conds:
+            self._conds[mirrored] = self._predictor.encode(self._square[:, ::-1] if mirrored else self._square)
+        return self._conds[mirrored]
+
+
+class _Image(NamedTuple):
+    rgb: NDArray[np.uint8]
+    view: _View
     source: dict[str, Any]
 
 
@@ -96,11 +118,16 @@ class Predictor:
     def __init__(self, bundle: str = "polyp", device: str = "auto") -> None:
         folder = find_bundle(bundle)
         self.device = resolve_device(device)
-        self.manifest, self._networks = load_networks(folder)
-        for network in self._networks.components.values():
+        self.manifest, self.networks = load_networks(folder)
+        for network in self.networks.components.values():
             place(network, self.device)
         self.identity = {"name": self.manifest.name, "sha256": bundle_hash(folder)}
-        self._encoded: _Encoded | None = None
+        self._image: _Image | None = None
+
+    @property
+    def size(self) -> int:
+        """Side of the networks' square in pixels."""
+        return self.manifest.model.encoder.size
 
     def set_image(self, image: NDArray[Any], name: str = "image") -> None:
         """Take an image and encode it.
@@ -118,12 +145,11 @@ class Predictor:
             If it is not an image or holds NaN.
         """
         rgb = to_rgb(image, name)
-        geometry = Geometry.of(rgb)
-        square = geometry.to_square(rgb, self.manifest.model.encoder.size)
-        cond = self.encode(square)
+        view = _View(self, rgb, Geometry.of(rgb))
+        view.cond(mirrored=False)
         digest = hashlib.sha256(np.ascontiguousarray(rgb).data).hexdigest()
         source = {"name": name, "sha256": digest, "height": rgb.shape[0], "width": rgb.shape[1]}
-        self._encoded = _Encoded(geometry, cond, source)
+        self._image = _Image(rgb, view, source)
 
     def _full_precision(self) -> contextlib.AbstractContextManager[object]:
         """Keep convolutions on CUDA from TF32, whose 10 bits would give other masks than the CPU's."""
@@ -144,7 +170,7 @@ class Predictor:
         """Return the condition for a square RGB image (S, S, 3) uint8: a pyramid of features, batch 1."""
         pixels = torch.from_numpy(square.copy()).to(self.device).permute(2, 0, 1)[None].float() / 127.5 - 1
         with self._full_precision():
-            features: list[Tensor] = self._networks.encoder(pixels.contiguous(memory_format=torch.channels_last))
+            features: list[Tensor] = self.networks.encoder(pixels.contiguous(memory_format=torch.channels_last))
         return features
 
     def denoise(self, z: Tensor, sigma: float, cond: list[Tensor]) -> Tensor:
@@ -154,22 +180,30 @@ class Predictor:
         with self._full_precision():
             for part, level in zip(self._parts(z), self._parts(levels), strict=True):
                 shared = [features.expand(len(part), -1, -1, -1) for features in cond]
-                estimates.append(self._networks.denoiser(part, level, shared))
+                estimates.append(self.networks.denoiser(part, level, shared))
         return torch.cat(estimates)
 
     def encode_mask(self, mask: Tensor) -> Tensor:
         """Return the latent (B, C, h, w) of square masks (B, 1, S, S) float32 of 0 and 1, scaled to unit variance."""
-        mean: Tensor = self._networks.vae.encode(mask.to(self.device))[0]
-        return mean * self._networks.latent_scale
+        mean: Tensor = self.networks.vae.encode(mask.to(self.device))[0]
+        return mean * self.networks.latent_scale
 
     def decode(self, z: Tensor) -> NDArray[np.float32]:
         """Return the probabilities (K, S, S) float32 of the latents ``z`` (K, C, h, w)."""
         with self._full_precision():
-            logits = [self._networks.vae.decode(part / self._networks.latent_scale) for part in self._parts(z)]
+            logits = [self.networks.vae.decode(part / self.networks.latent_scale) for part in self._parts(z)]
         probability: NDArray[np.float32] = torch.cat(logits)[:, 0].sigmoid().cpu().numpy()
         return probability
 
-    def steps(self, sampling: SamplingConfig | None = None) -> Generator[Progress, None, Prediction]:
+    def encode_hints(self, planes: NDArray[np.float32]) -> Tensor:
+        """Return what the hints (4, S, S) float32 add to the finest level of the condition, batch 1."""
+        with self._full_precision():
+            encoded: Tensor = self.networks.hint_encoder(torch.from_numpy(planes.copy())[None].to(self.device))
+        return encoded
+
+    def steps(
+        self, sampling: SamplingConfig | None = None, hints: Hints | None = None
+    ) -> Generator[Progress, None, Prediction]:
         """Segment the image, yielding after every sampler step; the generator's return value is the prediction.
 
         Closing the generator cancels. The same seed gives the same noise on every device and with any other seeds
@@ -178,33 +212,33 @@ class Predictor:
         Parameters
         ----------
         sampling
-            Steps, sampler and seeds; the bundle's default when None.
+            Steps, sampler, seeds and passes; the bundle's default when None.
+        hints
+            What the user knows of the mask.
 
         Raises
         ------
         LSegDiffError
-            If no image was set.
+            If no image was set, or the hints have another size.
         """
-        if self._encoded is None:
+        if self._image is None:
             raise LSegDiffError("image: none is set; call set_image first")
-        geometry, cond, image = self._encoded
+        rgb, view, image = self._image
         sampling = sampling or self.manifest.sampling
-        size = self.manifest.model.vae.size // STRIDE
-        shape = (self.manifest.model.vae.latent_channels, size, size)
-        generators = [torch.Generator().manual_seed(seed) for seed in sampling.seeds]
-
-        def noise() -> Tensor:
-            return torch.stack([torch.randn(shape, generator=generator) for generator in generators]).to(self.device)
-
-        sigmas = sampling_sigmas(sampling.steps, self.manifest.model.schedule.sigma_max)
-        sampler = SAMPLERS[sampling.sampler]
-        z = noise() * float(sigmas[0])
-        for step in sampler(lambda z, sigma: self.denoise(z, sigma, cond), z, sigmas, noise):
-            z = step.z
-            yield Progress(step.i + 1, sampling.steps)
-        squares = self.decode(z)
-        if not np.isfinite(squares).all():
-            raise LSegDiffError(f"bundle '{self.manifest.name}': gives values that are not finite; get it again")
+        if self.manifest.model.method == "direct":  # nothing is sampled: one evaluation gives the mask
+            sampling = replace(sampling, steps=1, sampler="ddim", seeds=sampling.seeds[:1])
+        total = sampling.total_steps
+        squares = yield from self._pass(view, sampling, hints, None, Progress(0, total))
+        geometry = view.geometry
+        probability = geometry.from_square(squares.mean(axis=0))
+        found = probability >= self.manifest.threshold
+        if sampling.zoom and found.any():
+            closer = _View(self, rgb, geometry.around(found, ZOOM_MARGIN, ZOOM_SMALLEST))
+            squares = yield from self._pass(closer, sampling, hints, found, Progress(total // 2, total))
+            geometry = closer.geometry
+            top, left, bottom, right = geometry.box
+            probability, second = probability.copy(), geometry.from_square(squares.mean(axis=0))
+            probability[top:bottom, left:right] = second[top:bottom, left:right]
         source = {
             "image": image,
             "bundle": self.identity,
@@ -218,11 +252,60 @@ class Predictor:
             },
         }
         morphology = MorphologyConfig(threshold=self.manifest.threshold)
-        return Prediction(geometry.from_square(squares.mean(axis=0)), squares, geometry, morphology, source)
+        return Prediction(probability, squares, geometry, morphology, source, None if hints is None else hints.locked)
 
-    def predict(self, sampling: SamplingConfig | None = None) -> Prediction:
+    def _pass(
+        self,
+        view: _View,
+        sampling: SamplingConfig,
+        hints: Hints | None,
+        start: NDArray[np.bool_] | None,
+        progress: Progress,
+    ) -> Generator[Progress, None, NDArray[np.float32]]:
+        """Sample one view; return each seed's probability (K, S, S), the mean with the mirrored view's if asked for."""
+        planes = None if hints is None else hints.planes(view.geometry, self.size)
+        mask = None if start is None else view.geometry.mask_to_square(start, self.size) >= 0.5
+        results = []
+        for mirrored in (False, True)[: 1 + sampling.flip]:
+            order = slice(None, None, -1 if mirrored else 1)
+            cond = view.cond(mirrored)
+            if planes is not None:
+                cond = with_hints(cond, self.encode_hints(planes[..., order]))
+            squares = yield from self._sample(cond, sampling, None if mask is None else mask[:, order], progress)
+            progress = Progress(progress.done + sampling.steps, progress.total)
+            results.append(squares[..., order])
+        return np.mean(results, axis=0, dtype=np.float32) if sampling.flip else results[0]
+
+    def _sample(
+        self, cond: list[Tensor], sampling: SamplingConfig, start: NDArray[np.bool_] | None, progress: Progress
+    ) -> Generator[Progress, None, NDArray[np.float32]]:
+        """Sample under one condition, from pure noise or from a mask (S, S) at partial strength."""
+        model = self.manifest.model
+        shape = (model.vae.latent_channels, self.size // STRIDE, self.size // STRIDE)
+        generators = [torch.Generator().manual_seed(seed) for seed in sampling.seeds]
+
+        def noise() -> Tensor:
+            draws = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
+            return draws.to(self.device)
+
+        strength = 1.0 if start is None else ZOOM_STRENGTH
+        sigmas = sampling_sigmas(sampling.steps, model.schedule.sigma_max, strength)
+        z = noise() * float(sigmas[0])
+        if model.method == "direct":
+            z = torch.zeros_like(z)
+        elif start is not None:
+            z = z + self.encode_mask(torch.from_numpy(start.copy())[None, None].float())
+        for step in SAMPLERS[sampling.sampler](lambda z, sigma: self.denoise(z, sigma, cond), z, sigmas, noise):
+            z = step.z
+            yield Progress(progress.done + step.i + 1, progress.total)
+        squares = self.decode(z)
+        if not np.isfinite(squares).all():
+            raise LSegDiffError(f"bundle '{self.manifest.name}': gives values that are not finite; get it again")
+        return squares
+
+    def predict(self, sampling: SamplingConfig | None = None, hints: Hints | None = None) -> Prediction:
         """Segment the image that was set; `steps` without the progress."""
-        run = self.steps(sampling)
+        run = self.steps(sampling, hints)
         while True:
             try:
                 next(run)

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from lsegdiff_core.bundle import Manifest, read_replay, save_bundle
-from lsegdiff_core.config import SamplingConfig, TrainConfig, to_dict
+from lsegdiff_core.config import SamplingConfig, to_dict
 from lsegdiff_core.data.phantom import draw_phantom
 from lsegdiff_core.predictor import Predictor
+from lsegdiff_core.training.config import TrainConfig
 from lsegdiff_core.training.run import collect
 
 TOLERANCE = 1e-4
@@ -38,7 +39,7 @@ def release(config: TrainConfig, out: Path, folder: Path, weights: str = "best")
         classes=config.classes,
         model=config.model,
         latent_scale=networks.latent_scale,
-        sampling=SamplingConfig(),
+        sampling=SamplingConfig(steps=1) if config.model.method == "direct" else SamplingConfig(),
         threshold=0.5,
         training={"config": to_dict(config), "validation": {key: round(value, 4) for key, value in measures.items()}},
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from napari.components import ViewerModel
 from napari.layers import Image
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QLabel, QSpinBox, QWidget
+from qtpy.QtWidgets import QCheckBox, QComboBox, QFileDialog, QFormLayout, QHBoxLayout, QLabel, QSpinBox, QWidget
 from superqt import QLabeledSlider
 
 from lsegdiff_core.bundle import Manifest, available_bundles, find_bundle, read_manifest
@@ -107,6 +107,15 @@ class ModelChoice(QWidget):
         self.sampler.addItems(SAMPLER_NAMES)
         self.seeds = QSpinBox()
         self.seeds.setRange(1, MAX_SEEDS)
+        self.flip = QCheckBox("Mirror")
+        self.zoom = QCheckBox("Zoom")
+        self.flip.setToolTip("Averages with the mirrored image; a little better, twice the time")
+        self.zoom.setToolTip(
+            "A second pass over a crop around the first mask, starting from it; for small lesions, twice the time"
+        )
+        passes = QHBoxLayout()
+        passes.addWidget(self.flip)
+        passes.addWidget(self.zoom)
 
         form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
@@ -125,6 +134,7 @@ class ModelChoice(QWidget):
             form.addRow(text, widget)
             widget.setToolTip(tip)
             form.labelForField(widget).setToolTip(tip)
+        form.addRow("Passes", passes)
         form.insertRow(2, self.licence)
 
         self._folder: str | None = None
@@ -148,8 +158,14 @@ class ModelChoice(QWidget):
 
     @property
     def sampling(self) -> SamplingConfig:
-        """Steps, sampler and seeds 0 to n - 1."""
-        return SamplingConfig(self.steps.value(), self.sampler.currentText(), tuple(range(self.seeds.value())))
+        """Steps, sampler, seeds 0 to n - 1, and the passes."""
+        return SamplingConfig(
+            self.steps.value(),
+            self.sampler.currentText(),
+            tuple(range(self.seeds.value())),
+            self.flip.isChecked(),
+            self.zoom.isChecked(),
+        )
 
     def choose(self, bundle: str) -> None:
         """Choose a bundle by name or folder and show what it suggests; a folder that is none changes nothing."""
@@ -200,3 +216,5 @@ class ModelChoice(QWidget):
         self.steps.setValue(sampling.steps)
         self.sampler.setCurrentText(sampling.sampler)
         self.seeds.setValue(min(len(sampling.seeds), MAX_SEEDS))
+        self.flip.setChecked(sampling.flip)
+        self.zoom.setChecked(sampling.zoom)

@@ -119,7 +119,7 @@ def segment(cache: PredictorCache, request: Request) -> Generator[Update, None, 
         image = request.job.read()
         yield Stage("Looking at the image…")
         cache.encode(predictor, image, request.job.name)
-        total = request.sampling.steps
+        total = request.sampling.total_steps
         yield Stage(f"Step 0 of {total}", 0, total)
         run = predictor.steps(request.sampling)
         while True:

@@ -10,18 +10,17 @@ from PIL import Image
 
 from lsegdiff_core.bundle import Manifest, save_bundle
 from lsegdiff_core.config import (
-    DataConfig,
     DenoiserConfig,
+    HintEncoderConfig,
     ImageEncoderConfig,
     MaskVAEConfig,
     ModelConfig,
-    OptimConfig,
     SamplingConfig,
-    TrainConfig,
 )
 from lsegdiff_core.data.phantom import draw_phantom
 from lsegdiff_core.models.networks import Networks
 from lsegdiff_core.predictor import Predictor
+from lsegdiff_core.training.config import DataConfig, OptimConfig, TrainConfig
 from lsegdiff_core.training.datasets import Store, load_stores
 
 WriteImage = Callable[..., Path]
@@ -51,6 +50,7 @@ def tiny_model() -> ModelConfig:
     return ModelConfig(
         vae=MaskVAEConfig(size=64, width=16, upper_width=8),
         encoder=ImageEncoderConfig(size=64, pyramid_channels=16),
+        hints=HintEncoderConfig(width=8),
         denoiser=DenoiserConfig(cond_channels=16, widths=(16, 16, 16), embedding=32),
     )
 

@@ -12,8 +12,9 @@ from PIL import Image
 
 from lsegdiff_core import cli
 from lsegdiff_core.bundle import MANIFEST
-from lsegdiff_core.config import TrainConfig, to_dict
+from lsegdiff_core.config import to_dict
 from lsegdiff_core.data.phantom import draw_phantom
+from lsegdiff_core.training.config import TrainConfig
 
 
 @pytest.fixture
@@ -87,7 +88,13 @@ def test_predict_writes_a_mask_and_its_provenance_for_each_image(run, pairs: Pat
         assert mask.shape == (60, 80)
         assert set(np.unique(mask)) <= {0, 255}
         provenance = json.loads((out / f"f{seed}.provenance.json").read_text())
-        assert provenance["sampling"] == {"steps": 3, "sampler": "ddim", "seeds": [0, 1]}
+        assert provenance["sampling"] == {
+            "steps": 3,
+            "sampler": "ddim",
+            "seeds": [0, 1],
+            "flip": False,
+            "zoom": False,
+        }
         assert provenance["morphology"]["smooth"] == 1.5
         assert provenance["image"]["name"] == f"f{seed}.png"
 
@@ -337,7 +344,7 @@ def test_training_starts_from_a_bundle_of_its_own_shape_only(run, pairs: Path, t
     config.write_text("{}")
     code, _, err = run("train", config, "--data", pairs, "--out", tmp_path / "run", "--init", tiny_bundle)
     assert code == 2
-    assert "holds another model" in err
+    assert "holds other networks" in err
 
 
 def test_a_write_that_fails_half_way_leaves_the_old_result(run, pairs, tiny_bundle, tmp_path, monkeypatch) -> None:

@@ -7,21 +7,17 @@ import pytest
 from lsegdiff_core.config import (
     MAX_STEPS,
     SAMPLER_NAMES,
-    AugmentConfig,
-    DataConfig,
     DenoiserConfig,
     MaskVAEConfig,
     ModelConfig,
     MorphologyConfig,
-    OptimConfig,
     SamplingConfig,
-    SourceConfig,
-    TrainConfig,
     from_dict,
     load_config,
     to_dict,
 )
 from lsegdiff_core.errors import LSegDiffError
+from lsegdiff_core.training.config import AugmentConfig, DataConfig, OptimConfig, SourceConfig, TrainConfig
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 

@@ -45,6 +45,31 @@ class Geometry:
             box = (0, 0, height, width)
         return cls((height, width), box)
 
+    def around(self, mask: NDArray[np.bool_], margin: float, smallest: float) -> Geometry:
+        """Return the geometry of a crop around ``mask`` (H, W) with the proportions of this box.
+
+        Parameters
+        ----------
+        mask
+            At least one pixel of it lies inside the box.
+        margin
+            Added on each side, as a share of the mask's own extent.
+        smallest
+            The crop's sides are at least this share of the box's, so that the zoom has a limit.
+        """
+        top, left, bottom, right = self.box
+        height, width = bottom - top, right - left
+        rows, columns = (np.flatnonzero(mask[top:bottom, left:right].any(axis=axis)) for axis in (1, 0))
+        extents = (np.ptp(rows) + 1) / height, (np.ptp(columns) + 1) / width
+        share = min(1.0, max(smallest, max(extents) * (1 + 2 * margin)))
+        crop = []
+        for lines, side in ((rows, height), (columns, width)):
+            length = round(share * side)
+            start = round((lines[0] + lines[-1] + 1 - length) / 2)
+            crop.append((min(max(start, 0), side - length), length))
+        (down, tall), (across, wide) = crop
+        return Geometry(self.shape, (top + down, left + across, top + down + tall, left + across + wide))
+
     def to_square(self, image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
         """Squash the content of ``image`` (H, W) or (H, W, 3) to ``size`` x ``size``, with anti-aliasing."""
         top, left, bottom, right = self.box

@@ -21,15 +21,26 @@ def time_at(sigma: float) -> float:
     return math.atan(sigma) * 2 / math.pi
 
 
-def sampling_sigmas(steps: int, sigma_max: float) -> Tensor:
-    """Return ``steps`` + 1 noise levels, from ``sigma_max`` down to 0, evenly spaced in schedule time.
+def sampling_sigmas(steps: int, sigma_max: float, strength: float = 1.0) -> Tensor:
+    """Return ``steps`` + 1 falling noise levels that end in 0, evenly spaced in schedule time.
+
+    Parameters
+    ----------
+    steps
+        How many steps.
+    sigma_max
+        The highest level.
+    strength
+        Share of the schedule's time that the levels span, in (0, 1]: they begin at ``sigma_max`` for 1.
 
     Returns
     -------
     Tensor
-        (steps + 1,) float64 on the CPU, strictly falling; the first is ``sigma_max``, the last 0.
+        (steps + 1,) float64 on the CPU, strictly falling.
     """
-    times = torch.linspace(time_at(sigma_max), 0.0, steps + 1, dtype=torch.float64)
+    times = torch.linspace(strength * time_at(sigma_max), 0.0, steps + 1, dtype=torch.float64)
     sigmas = sigma_at(times)
-    sigmas[0], sigmas[-1] = sigma_max, 0.0
+    if strength == 1:
+        sigmas[0] = sigma_max
+    sigmas[-1] = 0.0
     return sigmas

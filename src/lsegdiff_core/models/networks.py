@@ -1,4 +1,4 @@
-"""The three networks that belong together."""
+"""The networks that belong together."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import nn
 
 from lsegdiff_core.config import ModelConfig
 from lsegdiff_core.models.denoiser import Denoiser
+from lsegdiff_core.models.hint_encoder import HintEncoder
 from lsegdiff_core.models.image_encoder import ImageEncoder
 from lsegdiff_core.models.mask_vae import MaskVAE
 
@@ -23,19 +24,31 @@ def place(network: Module, device: torch.device) -> Module:
 
 @dataclass(frozen=True)
 class Networks:
-    """Mask VAE, image encoder and denoiser, with the factor that brings the latents to unit variance."""
+    """Mask VAE, image encoder, hint encoder and denoiser, with the factor that brings the latents to unit variance."""
 
     vae: MaskVAE
     encoder: ImageEncoder
+    hint_encoder: HintEncoder
     denoiser: Denoiser
     latent_scale: float
 
     @classmethod
     def build(cls, config: ModelConfig, latent_scale: float = 1.0) -> Networks:
         """Return networks with fresh weights."""
-        return cls(MaskVAE(config.vae), ImageEncoder(config.encoder), Denoiser(config.denoiser), latent_scale)
+        return cls(
+            MaskVAE(config.vae),
+            ImageEncoder(config.encoder),
+            HintEncoder(config),
+            Denoiser(config.denoiser),
+            latent_scale,
+        )
 
     @property
     def components(self) -> dict[str, nn.Module]:
         """The networks by the name that their file has in a bundle."""
-        return {"vae": self.vae, "encoder": self.encoder, "denoiser": self.denoiser}
+        return {
+            "vae": self.vae,
+            "encoder": self.encoder,
+            "hint_encoder": self.hint_encoder,
+            "denoiser": self.denoiser,
+        }

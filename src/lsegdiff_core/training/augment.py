@@ -8,16 +8,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lsegdiff_core.config import AugmentConfig
+from lsegdiff_core.training.config import AugmentConfig
 
 # Rows of the RGB to YIQ matrix: a turn in the (I, Q) plane changes the hue and leaves the luminance.
 YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+
+# A lesion that covers more than this share of its image is not copied into another.
+PASTE_AREA = 0.2
 
 
 def augment(
     images: Tensor, masks: Tensor, size: int, config: AugmentConfig, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Turn, mirror, scale, stretch, shift, recolour and blur each sample on its own.
+    """Turn, mirror, scale, stretch, shift, recolour and blur each sample on its own; add lesions and highlights.
 
     Parameters
     ----------
@@ -41,8 +44,9 @@ def augment(
     grid = functional.affine_grid(affine, [len(images), 1, size, size], align_corners=False)
     both = torch.cat([images, masks], dim=1).float() / 255.0
     moved = functional.grid_sample(both, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    moved = _paste(moved, config.paste, generator)
     colour = _recolour(moved[:, :3], config, generator)
-    return colour * 2 - 1, (moved[:, 3:] >= 0.5).float()
+    return _highlight(colour, config.specular, generator) * 2 - 1, (moved[:, 3:] >= 0.5).float()
 
 
 def plain(images: Tensor, masks: Tensor, size: int) -> tuple[Tensor, Tensor]:
@@ -71,6 +75,36 @@ def _affine(count: int, config: AugmentConfig, generator: torch.Generator) -> Te
     return torch.cat([linear, shift], dim=2)
 
 
+def _paste(both: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Copy the lesion of the sample before into a ``share`` of the samples, with soft edges, unless it is large."""
+    other = both.roll(1, dims=0)
+    lesion = other[:, 3:]
+    chosen = (torch.rand(len(both), generator=generator) < share) & (lesion.mean(dim=(1, 2, 3)) < PASTE_AREA)
+    if not chosen.any():
+        return both
+    room = _inside(both[:, :3]) * chosen[:, None, None, None]
+    alpha = functional.avg_pool2d((lesion >= 0.5).float(), 5, 1, 2) * room
+    image = torch.lerp(both[:, :3], other[:, :3], alpha)
+    return torch.cat([image, torch.maximum(both[:, 3:], lesion * room)], dim=1)
+
+
+def _highlight(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Put white spots, as of wet tissue under a lamp, on a ``share`` of the samples."""
+    chosen = torch.rand(len(images), generator=generator) < share
+    field = torch.randn((len(images), 1, 28, 28), generator=generator)
+    if not chosen.any():
+        return images
+    spots = functional.interpolate(field[chosen], images.shape[2:], mode="bicubic")
+    amount = ((spots - 2.0) * 4).clamp(0, 0.9) * _inside(images[chosen])
+    images[chosen] = torch.lerp(images[chosen], torch.ones(()), amount)
+    return images
+
+
+def _inside(images: Tensor) -> Tensor:
+    """Return (B, 1, S, S) float32, 0 in the black border that turning and endoscopes leave, else 1."""
+    return (images.amax(dim=1, keepdim=True) > 0.02).float()
+
+
 def _recolour(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
     count = len(images)
     gain = 1 + _uniform((count,), generator) * config.contrast
@@ -82,11 +116,13 @@ def _recolour(images: Tensor, config: AugmentConfig, generator: torch.Generator)
     turn[:, 1, 1] = turn[:, 2, 2] = saturation * torch.cos(hue)
     turn[:, 1, 2], turn[:, 2, 1] = -saturation * torch.sin(hue), saturation * torch.sin(hue)
     matrix = (torch.linalg.inv(YIQ) @ turn @ YIQ) * gain[:, None, None]
-    inside = (images.amax(dim=1, keepdim=True) > 0.02).float()
+    inside = _inside(images)
     flat = torch.einsum("bij,bjhw->bihw", matrix, images) + (0.5 * (1 - gain) + offset * 0.5)[:, None, None, None]
     # the black border stays black
     coloured = (flat * inside).clamp(0, 1)
-    soft = functional.avg_pool2d(functional.avg_pool2d(coloured, 3, 1, 1), 5, 1, 2)
-    amount = (torch.rand(count, generator=generator) < config.blur).float() * torch.rand(count, generator=generator)
-    mixed: Tensor = torch.lerp(coloured, soft, amount[:, None, None, None])
-    return mixed
+    blurred = torch.rand(count, generator=generator) < config.blur
+    amount = torch.rand(count, generator=generator)[blurred, None, None, None]
+    sharp = coloured[blurred]
+    soft = functional.avg_pool2d(functional.avg_pool2d(sharp, 3, 1, 1), 5, 1, 2)
+    coloured[blurred] = torch.lerp(sharp, soft, amount)
+    return coloured

@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lsegdiff_core.config import DataConfig
 from lsegdiff_core.data.geometry import Geometry
 from lsegdiff_core.data.phantom import draw_phantom
 from lsegdiff_core.data.readers import Pair, read_pairs
 from lsegdiff_core.data.splits import read_split
 from lsegdiff_core.errors import LSegDiffError
+from lsegdiff_core.training.config import DataConfig
 
 # Every seventh phantom has no lesion. Seeds below 1000 are kept for samples and tests, never trained on.
 EMPTY_EVERY = 7

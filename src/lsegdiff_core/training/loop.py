@@ -12,9 +12,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from lsegdiff_core.config import OptimConfig
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.training.checkpoint import load_checkpoint, save_checkpoint
+from lsegdiff_core.training.config import OptimConfig
 from lsegdiff_core.training.datasets import Store, batch_indices
 from lsegdiff_core.training.ema import EMA
 
@@ -122,7 +122,7 @@ class _Run:
 
     def __init__(self, task: Task, config: OptimConfig, seed: int, out: Path) -> None:
         self.task, self.config, self.seed, self.out = task, config, seed, out
-        self.optimiser = torch.optim.AdamW(task.groups(config), weight_decay=config.weight_decay)
+        self.optimiser = torch.optim.AdamW(task.groups(config), weight_decay=config.weight_decay, fused=True)
         self.peaks = [float(group["lr"]) for group in self.optimiser.param_groups]
         self.ema = EMA(task.model, config.ema)
         self.step, self.validated, self.best = 0, 0, -math.inf

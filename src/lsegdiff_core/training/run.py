@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lsegdiff_core.config import OptimConfig, TrainConfig, read_json, to_dict
+from lsegdiff_core.config import read_json, to_dict
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.files import write_text
 from lsegdiff_core.models.image_encoder import EfficientNetLite0
 from lsegdiff_core.models.mask_vae import MaskVAE
 from lsegdiff_core.models.networks import Networks
 from lsegdiff_core.training.checkpoint import load_checkpoint
+from lsegdiff_core.training.config import OptimConfig, TrainConfig
 from lsegdiff_core.training.datasets import Store, load_stores
 from lsegdiff_core.training.loop import Report, Task, fit
 from lsegdiff_core.training.train_denoiser import ConditionalDenoiser, DenoiserTask
@@ -81,6 +82,7 @@ def train(
     assert isinstance(task.model, ConditionalDenoiser)
     if init is not None:
         task.model.encoder.load_state_dict(init.encoder.state_dict())
+        task.model.hint_encoder.load_state_dict(init.hint_encoder.state_dict())
         task.model.denoiser.load_state_dict(init.denoiser.state_dict())
     elif pretrained is not None:
         task.model.encoder.backbone.load_state_dict(pretrained)
@@ -129,10 +131,11 @@ def collect(config: TrainConfig, out: Path, weights: str = "best") -> tuple[Netw
         If the training has not come to its first validation yet, or for another name of weights.
     """
     chosen = load_checkpoint(weights_file(out, weights))
-    model = ConditionalDenoiser(config.model)
+    vae = _best_vae(config, out)
+    model = ConditionalDenoiser(config.model, vae).eval()
     model.load_state_dict(chosen["ema"])
     scale = float(read_json(out / "latent_scale.json")["latent_scale"])
-    networks = Networks(_best_vae(config, out), model.encoder.eval(), model.denoiser.eval(), scale)
+    networks = Networks(vae, model.encoder, model.hint_encoder, model.denoiser, scale)
     return networks, {"step": chosen["step"], **chosen["measures"]}
 
 

@@ -1,4 +1,4 @@
-"""Stage two: image encoder and denoiser, trained together through the frozen mask VAE."""
+"""Stage two: image encoder, hint encoder and denoiser, trained together through the decoder of the mask VAE."""
 
 from __future__ import annotations
 
@@ -6,37 +6,51 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from lsegdiff_core.config import ModelConfig, OptimConfig, TrainConfig
+from lsegdiff_core.config import ModelConfig
 from lsegdiff_core.diffusion.samplers import ddim
 from lsegdiff_core.diffusion.schedule import sampling_sigmas, sigma_at, time_at
 from lsegdiff_core.models.denoiser import Denoiser
+from lsegdiff_core.models.hint_encoder import HintEncoder, with_hints
 from lsegdiff_core.models.image_encoder import ImageEncoder
 from lsegdiff_core.models.mask_vae import STRIDE, MaskVAE
 from lsegdiff_core.models.networks import place
 from lsegdiff_core.training.augment import augment, plain
+from lsegdiff_core.training.config import OptimConfig, TrainConfig
 from lsegdiff_core.training.datasets import Store
+from lsegdiff_core.training.hints import corrupt, simulate_hints
 from lsegdiff_core.training.losses import batch_dice, mask_loss
 from lsegdiff_core.training.precision import mixed_precision
 
 VALIDATION_STEPS = (1, 4, 10)
+# Of the recycled samples, the share that starts from a corrupted mask and the share that is estimated twice.
+CORRUPTED, TWICE = 0.3, 0.35
 
 
 class ConditionalDenoiser(nn.Module):
-    """What stage two trains: the image encoder and the denoiser side by side."""
+    """What stage two trains: the two encoders, the denoiser and the auxiliary heads.
 
-    def __init__(self, config: ModelConfig) -> None:
+    In the matched control without diffusion (``method`` "direct") the decoder is trained, too: nothing else holds
+    its latent in place.
+    """
+
+    def __init__(self, config: ModelConfig, vae: MaskVAE) -> None:
         super().__init__()
         self.encoder = ImageEncoder(config.encoder)
+        self.hint_encoder = HintEncoder(config)
         self.denoiser = Denoiser(config.denoiser)
+        self.heads = nn.ModuleList(nn.Conv2d(config.encoder.pyramid_channels, 1, 1) for _ in config.denoiser.widths)
+        self.decoder = vae.decoder if config.method == "direct" else None
 
 
 class DenoiserTask:
-    """Squared error of z0 plus BCE + Dice through the frozen decoder, at random noise levels.
+    """Squared error of z0 plus BCE + Dice through the decoder, at random noise levels and under simulated hints.
 
-    A share ``top`` of the samples starts at ``sigma_max``; for a share ``recycle`` of the others the noisy latent is
-    built from the model's own one-step estimate instead of the truth (recycling, Fu et al., MELBA 2023), so that
-    later steps learn to mend the model's own mistakes rather than to trust them.
+    A share ``top`` of the samples starts at ``sigma_max``. For a share ``recycle`` of the others the noisy latent is
+    built not from the truth but from what sampling and editing start from: the model's own estimate, after one or
+    two evaluations (recycling, Fu et al., MELBA 2023), or a corrupted mask. So later steps learn to mend mistakes
+    rather than to trust them.
 
     Parameters
     ----------
@@ -57,8 +71,16 @@ class DenoiserTask:
     ) -> None:
         torch.manual_seed(config.seed)
         self.config = config
-        self.model: nn.Module = place(ConditionalDenoiser(config.model), device)
+        self.diffusion = config.model.method == "diffusion"
         self.vae = place(vae, device).eval().requires_grad_(False)
+        model = ConditionalDenoiser(config.model, self.vae)
+        if model.decoder is not None:
+            model.decoder.requires_grad_(True)
+        backbone = model.encoder.backbone
+        if config.frozen_stages:
+            for part in (backbone.conv_stem, backbone.bn1, backbone.blocks[: config.frozen_stages]):
+                part.requires_grad_(False)
+        self.model: nn.Module = place(model, device)
         self.latent_scale = latent_scale
         self.validation = validation
         self.device = device
@@ -69,74 +91,113 @@ class DenoiserTask:
         backbone = list(self.model.encoder.backbone.parameters())
         known = {id(parameter) for parameter in backbone}
         rest = [parameter for parameter in self.model.parameters() if id(parameter) not in known]
-        return [{"params": backbone, "lr": config.encoder_lr}, {"params": rest, "lr": config.lr}]
+        trained = [parameter for parameter in backbone if parameter.requires_grad]
+        return [{"params": trained, "lr": config.encoder_lr}, {"params": rest, "lr": config.lr}]
 
     def loss(
         self, images: Tensor, masks: Tensor, step: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, float]]:
         """Return the loss of a batch as stored."""
-        model, losses = self.model, self.config.loss
+        model, weights = self.model, self.config.loss
         assert isinstance(model, ConditionalDenoiser)
-        image, mask = augment(images, masks, self.config.model.encoder.size, self.config.augment, generator)
+        size = self.config.size_at(step, self.config.denoiser.steps)
+        image, mask = augment(images, masks, size, self.config.augment, generator)
         image = image.to(self.device, memory_format=torch.channels_last)
         mask = mask.to(self.device)
         with torch.no_grad():
             z0 = self.vae.encode(mask)[0] * self.latent_scale
-        sigma, recycled = self._draw(len(image), step, generator)
-        noise = torch.randn((2, *z0.shape), generator=generator).to(self.device)
+        noise = torch.randn((3, *z0.shape), generator=generator).to(self.device)
         with mixed_precision(self.device):
             cond = model.encoder(image)
         with mixed_precision(self.device, on_cpu=True):
-            base = self._recycle(model.denoiser, z0, recycled, noise[1], cond)
-            z = base + sigma[:, None, None, None] * noise[0]
-            predicted = model.denoiser(z, sigma, cond)
-            logits = self.vae.decode(predicted / self.latent_scale)
+            batch = _Batch(self, model, [level.detach() for level in cond], noise[1])
+            hints = simulate_hints(mask, batch.segment, self.config.hints, generator)
+            encoded = model.hint_encoder(hints)
+            sigma = torch.full((len(mask),), self.config.model.schedule.sigma_max, device=self.device)
+            z = torch.zeros_like(z0)
+            if self.diffusion:
+                sigma, base = self._start(batch, mask, z0, encoded.detach(), noise[2], step, generator)
+                z = base + sigma[:, None, None, None] * noise[0]
+            predicted = model.denoiser(z, sigma, with_hints(cond, encoded))
+            logits = self.decode(model, predicted)
+            auxiliary = self._auxiliary(model, cond, mask)
         latent = ((predicted.float() - z0) ** 2).mean()
-        decoded = mask_loss(logits, mask)
-        loss = losses.latent * latent + losses.decoded * decoded
-        return loss, {"loss": loss.item(), "latent": latent.item(), "decoded": decoded.item()}
+        decoded = mask_loss(logits, mask, weights.boundary)
+        loss = weights.decoded * decoded + weights.auxiliary * auxiliary
+        if self.diffusion:
+            loss = loss + weights.latent * latent
+        parts = {"loss": loss, "latent": latent, "decoded": decoded, "auxiliary": auxiliary}
+        return loss, {name: part.item() for name, part in parts.items()}
 
-    def _draw(self, count: int, step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def decode(self, model: ConditionalDenoiser, z: Tensor) -> Tensor:
+        """Return mask logits (B, 1, S, S) for scaled latents."""
+        decoder = model.decoder or self.vae.decoder
+        logits: Tensor = decoder(z / self.latent_scale)
+        return logits
+
+    def _auxiliary(self, model: ConditionalDenoiser, cond: Sequence[Tensor], mask: Tensor) -> Tensor:
+        losses = []
+        for head, level in zip(model.heads, cond, strict=True):
+            logits = head(level)
+            share = functional.avg_pool2d(mask, mask.shape[-1] // logits.shape[-1])
+            losses.append(mask_loss(logits, share, self.config.loss.boundary))
+        return torch.stack(losses).mean()
+
+    def _start(
+        self,
+        batch: _Batch,
+        mask: Tensor,
+        z0: Tensor,
+        encoded: Tensor,
+        noise: Tensor,
+        step: int,
+        generator: torch.Generator,
+    ) -> tuple[Tensor, Tensor]:
+        """Draw the noise levels (B,) and what the noise is added to (B, C, h, w)."""
         losses, sigma_max = self.config.loss, self.config.model.schedule.sigma_max
-        time, choice, again = torch.rand((3, count), generator=generator)
+        time, choice, again, kind, earlier = torch.rand((5, len(z0)), generator=generator)
         top = choice < losses.top
-        time = torch.where(top, 1.0, 0.02 + 0.98 * time) * time_at(sigma_max)
-        sigma = sigma_at(time.double()).float().clamp(max=sigma_max)
+        time = torch.where(top, 1.0, 0.02 + 0.98 * time)
+        sigma, before = (
+            sigma_at(times.double() * time_at(sigma_max)).float().clamp(max=sigma_max).to(self.device)
+            for times in (time, time + (1 - time) * earlier)
+        )
         # own estimates are worth recycling only when they begin to look like masks
         recycled = ~top & (again < losses.recycle) & (step >= self.config.denoiser.steps // 20)
-        return sigma.to(self.device), recycled.to(self.device)
-
-    def _recycle(
-        self, denoiser: Denoiser, z0: Tensor, recycled: Tensor, noise: Tensor, cond: Sequence[Tensor]
-    ) -> Tensor:
-        if not recycled.any():
-            return z0
-        sigma_max = self.config.model.schedule.sigma_max
+        rough = corrupt(mask, generator)
         base = z0.clone()
+        parts = {
+            "own": recycled & (kind >= CORRUPTED + TWICE),
+            "twice": recycled & (kind >= CORRUPTED) & (kind < CORRUPTED + TWICE),
+            "rough": recycled & (kind < CORRUPTED),
+        }
+        own, twice, corrupted = (torch.nonzero(part).flatten().to(self.device) for part in parts.values())
+        base[own] = batch.estimate[own]
         with torch.no_grad():
-            start = noise[recycled] * sigma_max
-            sigma = torch.full((len(start),), sigma_max, device=self.device)
-            base[recycled] = denoiser(start, sigma, [level[recycled] for level in cond]).float()
-        return base
+            if len(twice):
+                z = batch.estimate[twice] + before[twice, None, None, None] * noise[twice]
+                base[twice] = batch.denoise(z, before[twice], encoded[twice], twice)
+            if len(corrupted):
+                base[corrupted] = self.vae.encode(rough[corrupted])[0].float() * self.latent_scale
+        return sigma, base
 
     @torch.no_grad()
     def score(self, model: nn.Module) -> dict[str, float]:
         """Return the mean Dice of the validation images at each step count; ``score`` is the mean of them."""
         assert isinstance(model, ConditionalDenoiser)
         size = self.config.model.encoder.size
-        values: dict[int, list[Tensor]] = {steps: [] for steps in VALIDATION_STEPS}
+        counts = VALIDATION_STEPS if self.diffusion else VALIDATION_STEPS[:1]
+        values: dict[int, list[Tensor]] = {steps: [] for steps in counts}
         for index in range(0, len(self.validation), 16):
             part = slice(index, index + 16)
             image, mask = plain(self.validation.images[part], self.validation.masks[part], size)
             image, mask = image.to(self.device), mask.to(self.device)
             cond = model.encoder(image)
-
             shape = (len(image), self.config.model.vae.latent_channels, size // STRIDE, size // STRIDE)
             noise = torch.randn(shape, generator=torch.Generator().manual_seed(index)).to(self.device)
-            for steps in VALIDATION_STEPS:
-                final = self._sample(model.denoiser, noise, cond, steps)
-                logits = self.vae.decode(final / self.latent_scale)
-                values[steps].append(batch_dice(logits > 0, mask > 0.5))
+            for steps in counts:
+                final = self._sample(model.denoiser, noise * self.diffusion, cond, steps)
+                values[steps].append(batch_dice(self.decode(model, final) > 0, mask > 0.5))
         means = {f"dice_{steps}": torch.cat(dice).mean().item() for steps, dice in values.items()}
         return {"score": sum(means.values()) / len(means), **means}
 
@@ -149,3 +210,32 @@ class DenoiserTask:
 
         *_, final = ddim(denoise, noise * sigma_max, sampling_sigmas(steps, sigma_max), lambda: noise)
         return final.z
+
+
+class _Batch:
+    """The model's own one-step estimates for a batch, without gradients: unprompted at once, under hints on demand."""
+
+    def __init__(self, task: DenoiserTask, model: ConditionalDenoiser, cond: list[Tensor], noise: Tensor) -> None:
+        self.task, self.model, self.cond = task, model, cond
+        self.sigma_max = task.config.model.schedule.sigma_max
+        self.z = noise * self.sigma_max * task.diffusion
+        every = torch.arange(len(noise), device=noise.device)
+        self.estimate = self.denoise(
+            self.z, torch.full((len(every),), self.sigma_max, device=noise.device), None, every
+        )
+
+    @torch.no_grad()
+    def denoise(self, z: Tensor, sigma: Tensor, encoded: Tensor | None, samples: Tensor) -> Tensor:
+        """Estimate z0 of ``samples`` (N,) from ``z`` under encoded hints, float32."""
+        cond = [level[samples] for level in self.cond]
+        estimate: Tensor = self.model.denoiser(z, sigma, cond if encoded is None else with_hints(cond, encoded))
+        return estimate.float()
+
+    @torch.no_grad()
+    def segment(self, hints: Tensor | None, samples: Tensor) -> Tensor:
+        """Return the masks of ``samples`` (N,) under ``hints`` (N, 4, S, S), bool."""
+        estimate = self.estimate[samples]
+        if hints is not None:
+            sigma = torch.full((len(samples),), self.sigma_max, device=hints.device)
+            estimate = self.denoise(self.z[samples], sigma, self.model.hint_encoder(hints), samples)
+        return self.task.decode(self.model, estimate) > 0

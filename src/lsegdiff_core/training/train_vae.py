@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from lsegdiff_core.config import OptimConfig, TrainConfig
 from lsegdiff_core.models.mask_vae import MaskVAE
 from lsegdiff_core.models.networks import place
 from lsegdiff_core.training.augment import augment, plain
+from lsegdiff_core.training.config import OptimConfig, TrainConfig
 from lsegdiff_core.training.datasets import Store
 from lsegdiff_core.training.losses import batch_dice, kl_divergence, mask_loss
 from lsegdiff_core.training.precision import mixed_precision
@@ -44,7 +44,7 @@ class VAETask:
         """Return the loss of a batch as stored."""
         vae = self.model
         assert isinstance(vae, MaskVAE)
-        size = self.config.model.vae.size
+        size = self.config.size_at(step, self.config.vae.steps)
         _, mask = augment(images, masks, size, self.config.augment, generator)
         mask = mask.to(self.device)
         with mixed_precision(self.device):

@@ -3,9 +3,10 @@ import dataclasses
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from lsegdiff_core.config import AugmentConfig
 from lsegdiff_core.training.augment import augment, plain
+from lsegdiff_core.training.config import AugmentConfig
 
 GEOMETRIC = AugmentConfig(brightness=0, contrast=0, saturation=0, hue=0, blur=0)
 STILL = AugmentConfig(scale=0, aspect=0, shift=0, brightness=0, contrast=0, saturation=0, hue=0, blur=0)
@@ -53,11 +54,12 @@ def test_shapes_and_ranges() -> None:
 def test_generator_alone_decides() -> None:
     masks = disc(3)
     images = torch.randint(0, 256, (3, 3, 80, 80), dtype=torch.uint8, generator=seeded(5))
-    first = augment(images, masks, 64, AugmentConfig(), seeded(1))
+    config = AugmentConfig(specular=0.5, paste=0.5)
+    first = augment(images, masks, 64, config, seeded(1))
     torch.manual_seed(99)
     state = torch.get_rng_state()
-    second = augment(images, masks, 64, AugmentConfig(), seeded(1))
-    other = augment(images, masks, 64, AugmentConfig(), seeded(2))
+    second = augment(images, masks, 64, config, seeded(1))
+    other = augment(images, masks, 64, config, seeded(2))
     assert torch.equal(first[0], second[0])
     assert torch.equal(first[1], second[1])
     assert not torch.equal(first[0], other[0])
@@ -128,7 +130,7 @@ def test_colour_leaves_mask_and_black_border_alone() -> None:
     assert black.any()
     assert (image.masked_select(black.expand_as(image)) == -1).all()
     changed = (image - still).abs().amax(dim=(1, 2, 3))
-    assert (changed > 0.01).all()
+    assert (changed > 0.003).all()
 
 
 def test_no_colour_range_leaves_colours_as_they_are() -> None:
@@ -148,6 +150,88 @@ def test_hue_and_saturation_keep_the_luminance(name: str) -> None:
     expected = (torch.tensor([150.0, 120.0, 110.0]) / 255) @ weights
     torch.testing.assert_close(pixel @ weights, expected.expand(16), rtol=0, atol=2e-3)
     assert pixel.std(dim=0).max() > 0.01
+
+
+def spotted(share: float, images: Tensor) -> tuple[Tensor, Tensor]:
+    masks = disc(len(images), radius=0.5)
+    return augment(images, masks, 64, dataclasses.replace(STILL, specular=share), seeded(3))
+
+
+def test_highlights_brighten_some_of_the_image_and_leave_border_and_mask_black() -> None:
+    images = disc(32, radius=0.8).repeat(1, 3, 1, 1) // 2
+    (still, truth), (image, mask) = spotted(0.0, images), spotted(1.0, images)
+    assert torch.equal(mask, truth)
+    black = (still == -1).all(dim=1, keepdim=True).expand_as(image)
+    assert black.any()
+    assert (image[black] == -1).all()
+    assert (image >= still).all()
+    assert image.max() <= 1
+    bright = (image > still + 0.1).any(dim=1).float().mean(dim=(1, 2))
+    assert bright.min() > 0
+    assert bright.max() < 0.1
+
+
+def test_share_of_the_samples_has_highlights() -> None:
+    images = disc(64, radius=0.8).repeat(1, 3, 1, 1) // 2
+    (still, _), (image, _) = spotted(0.0, images), spotted(0.3, images)
+    assert 8 < (image != still).flatten(1).any(dim=1).sum() < 32
+
+
+def lesions(*radii: float, background: float = 0.9) -> tuple[Tensor, Tensor]:
+    """Grey discs on black, each with a lesion of its own brightness to the right of the middle."""
+    count = len(radii)
+    masks = torch.cat([disc(1, 64, radius, (0.0, 0.4)) for radius in radii])
+    images = disc(count, 64, background, (0.0, 0.0)) // 255 * 60
+    for index in range(count):
+        images[index][masks[index] > 0] = 150 + 40 * index
+    return images.repeat(1, 3, 1, 1), masks
+
+
+def pasted(images: Tensor, masks: Tensor, seed: int = 3) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Return images and masks without and with lesions pasted."""
+    config = dataclasses.replace(STILL, paste=1.0)
+    return augment(images, masks, 64, STILL, seeded(seed)), augment(images, masks, 64, config, seeded(seed))
+
+
+def test_pasted_mask_is_the_union_with_that_of_the_sample_before() -> None:
+    (still, before), (image, mask) = pasted(*lesions(0.2, 0.2, 0.2))
+    other = before.roll(1, dims=0)
+    assert torch.equal(mask, torch.maximum(before, other))
+    assert (mask > before).any()
+    # the lesion comes with its look, which fades into the image's own over two pixels
+    core = functional.avg_pool2d(other, 5, 1, 2) == 1
+    assert core.flatten(1).any(dim=1).all()
+    colours = core.expand_as(image)
+    torch.testing.assert_close(image[colours], still.roll(1, dims=0)[colours])
+    away = (functional.max_pool2d(other, 7, 1, 3) == 0).expand_as(image)
+    assert torch.equal(image[away], still[away])
+
+
+def test_nothing_is_pasted_on_the_black_border() -> None:
+    (still, before), (image, mask) = pasted(*lesions(0.3, 0.3, 0.3, background=0.5))
+    black = (still == -1).all(dim=1, keepdim=True)
+    other = before.roll(1, dims=0) > 0
+    assert (black & other).any()
+    assert (image[black.expand_as(image)] == -1).all()
+    assert not mask[black].any()
+    assert (mask > before).any()
+
+
+def test_large_lesions_are_not_copied() -> None:
+    images, masks = lesions(0.55, 0.2, 0.2)  # 24 % of the image, and 3 %
+    (still, before), (image, mask) = pasted(images, masks)
+    assert torch.equal(image[1], still[1])
+    assert torch.equal(mask[1], before[1])
+    assert not torch.equal(mask[2], before[2])
+
+
+def test_share_of_the_samples_gets_a_lesion() -> None:
+    images, masks = lesions(*[0.2] * 2)
+    images, masks = images.repeat(32, 1, 1, 1), masks.repeat(32, 1, 1, 1)
+    config = dataclasses.replace(STILL, paste=0.3)
+    still, _ = augment(images, masks, 64, STILL, seeded(3))
+    image, _ = augment(images, masks, 64, config, seeded(3))
+    assert 8 < (image != still).flatten(1).any(dim=1).sum() < 32
 
 
 def test_plain_is_a_resize_without_randomness() -> None:

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from lsegdiff_core.config import DataConfig, SourceConfig
 from lsegdiff_core.data.phantom import draw_phantom
 from lsegdiff_core.errors import LSegDiffError
+from lsegdiff_core.training.config import DataConfig, SourceConfig
 from lsegdiff_core.training.datasets import Store, batch_indices, load_stores, split_pairs
 
 Write = Callable[..., Path]

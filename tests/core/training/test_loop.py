@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lsegdiff_core.config import OptimConfig
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.training.checkpoint import load_checkpoint, save_checkpoint
+from lsegdiff_core.training.config import OptimConfig
 from lsegdiff_core.training.datasets import Store, batch_indices
 from lsegdiff_core.training.loop import Report, fit, learning_rate, step_generator
 

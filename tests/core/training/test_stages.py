@@ -1,5 +1,6 @@
 """Both stages with their real losses, on phantoms, 64 x 64 pixels."""
 
+import copy
 import dataclasses
 import json
 import shutil
@@ -12,11 +13,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from lsegdiff_core.config import LossConfig, TrainConfig
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.models.mask_vae import MaskVAE
+from lsegdiff_core.training import train_denoiser
 from lsegdiff_core.training.augment import plain
 from lsegdiff_core.training.checkpoint import load_checkpoint
+from lsegdiff_core.training.config import HintConfig, LossConfig, TrainConfig
 from lsegdiff_core.training.datasets import Store
 from lsegdiff_core.training.loop import Task, fit, step_generator
 from lsegdiff_core.training.run import collect, load_backbone, train
@@ -24,7 +26,13 @@ from lsegdiff_core.training.train_denoiser import ConditionalDenoiser, DenoiserT
 from lsegdiff_core.training.train_vae import VAETask, measure_latent_scale
 
 CPU = torch.device("cpu")
+NO_HINTS = HintConfig(share=0.0)
 Stores = tuple[Store, Store]
+Awaken = Callable[[nn.Module], nn.Module]
+
+
+def seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
 
 
 @pytest.fixture
@@ -147,10 +155,14 @@ def heard(
     step: int,
     scale: float = 1.3,
     inner: Callable[..., Tensor] | None = None,
+    hints: HintConfig = NO_HINTS,
     **losses: float,
 ) -> tuple[list[Call], dict[str, float]]:
-    """Return what the denoiser (or ``inner`` in its place) is given for 64 views of one image, and the losses."""
-    task = denoiser_task(dataclasses.replace(config, loss=LossConfig(**losses)), stores)
+    """Return what the denoiser (or ``inner`` in its place) is given for 64 views of one image, and the losses.
+
+    The first call is for the model's own estimates, the last one is trained.
+    """
+    task = denoiser_task(dataclasses.replace(config, loss=LossConfig(**losses), hints=hints), stores)
     task.latent_scale = scale
     task.model.denoiser = Listening(inner or task.model.denoiser)
     images, masks = stores[0].images[:1].expand(64, -1, -1, -1), stores[0].masks[:1].expand(64, -1, -1, -1)
@@ -161,14 +173,14 @@ def heard(
 
 def test_share_at_the_top_level_is_as_configured(tiny_config: TrainConfig, stores: Stores) -> None:
     for top, low, high in ((0.0, 0, 1), (0.3, 10, 29), (1.0, 64, 64)):
-        (call,), _ = heard(tiny_config, stores, 0, top=top, recycle=0.0)
+        (_, call), _ = heard(tiny_config, stores, 0, top=top, recycle=0.0)
         assert call.sigma.min() > 0
         assert call.sigma.max() <= 80.0
         assert low <= (call.sigma > 79.9).sum() <= high
 
 
 def test_noise_has_the_level_that_the_denoiser_is_told(tiny_config: TrainConfig, stores: Stores) -> None:
-    (call,), _ = heard(tiny_config, stores, 0, scale=0.0, top=0.2, recycle=0.0)
+    (_, call), _ = heard(tiny_config, stores, 0, scale=0.0, top=0.2, recycle=0.0)
     measured = call.z.flatten(1).std(dim=1) / call.sigma
     assert (measured - 1).abs().max() < 0.2  # 256 numbers a sample
     assert measured.mean().item() == pytest.approx(1.0, abs=0.02)
@@ -179,10 +191,10 @@ def test_latents_are_scaled_before_noise_and_unscaled_before_decoding(tiny_confi
     options = {"step": 0, "top": 0.0, "recycle": 0.0}
     heard_at, parts_at = {}, {}
     for scale in (1.0, 3.0):
-        (heard_at[scale],), parts_at[scale] = heard(
+        (_, heard_at[scale]), parts_at[scale] = heard(
             tiny_config, stores, scale=scale, inner=lambda z, *_, scale=scale: (fixed * scale).expand_as(z), **options
         )
-    (noise,), _ = heard(tiny_config, stores, scale=0.0, inner=lambda z, *_: z, **options)
+    (_, noise), _ = heard(tiny_config, stores, scale=0.0, inner=lambda z, *_: z, **options)
     clean = heard_at[1.0].z - noise.z
     assert clean.std() > 0.01
     torch.testing.assert_close(heard_at[3.0].z - noise.z, 3 * clean, rtol=1e-3, atol=1e-3)
@@ -206,33 +218,247 @@ def test_score_unscales_the_sample_before_decoding(tiny_config: TrainConfig, sto
     assert scores[1] == pytest.approx(scores[0], abs=1e-3)
 
 
-def of_condition(z: Tensor, sigma: Tensor, cond: list[Tensor]) -> Tensor:
-    return cond[0].mean(dim=(1, 2, 3))[:, None, None, None].expand_as(z)
+def of_condition_and_level(z: Tensor, sigma: Tensor, cond: list[Tensor]) -> Tensor:
+    return (cond[0].mean(dim=(1, 2, 3)) + 1 + sigma / 80)[:, None, None, None].expand_as(z)
+
+
+def correlation(one: Tensor, other: Tensor) -> float:
+    return torch.corrcoef(torch.stack([one.flatten(), other.flatten()]))[0, 1].item()
 
 
 def test_recycling_replaces_the_truth_below_the_top_level(tiny_config: TrainConfig, stores: Stores) -> None:
-    options = {"step": 5, "top": 0.3, "scale": 0.0, "inner": of_condition}
-    (plain_call,), _ = heard(tiny_config, stores, recycle=0.0, **options)
-    (first, second), _ = heard(tiny_config, stores, recycle=1.0, **options)
-    assert torch.equal(second.sigma, plain_call.sigma)
-    below = second.sigma < 79.9
+    options = {"step": 5, "top": 0.3, "scale": 0.0, "inner": of_condition_and_level}
+    (_, still), _ = heard(tiny_config, stores, recycle=0.0, **options)
+    (own, twice, last), _ = heard(tiny_config, stores, recycle=1.0, **options)
+    assert torch.equal(last.sigma, still.sigma)
+    below = last.sigma < 79.9
     assert 20 < below.sum() < 64
-    # the estimate is made from pure noise at the top level, fresh noise at that ...
-    assert len(first.z) == below.sum()
-    assert (first.sigma == 80.0).all()
-    assert first.z.std().item() == pytest.approx(80.0, rel=0.05)
-    noise = plain_call.z[below] / second.sigma[below][:, None, None, None]
-    assert torch.corrcoef(torch.stack([first.z.flatten(), noise.flatten()]))[0, 1].abs() < 0.05
-    # ... with the condition of the same image, and takes the place of the truth (here 0)
-    estimate = of_condition(second.z, second.sigma, second.cond)
-    expected = torch.where(below[:, None, None, None], estimate, torch.zeros(()))
-    torch.testing.assert_close(second.z - plain_call.z, expected, rtol=1e-3, atol=1e-4)
-    assert estimate.flatten(1)[:, 0].std() > 1e-3
+    # the first estimates are made from pure noise at the top level, fresh noise at that
+    noise = still.z / last.sigma[:, None, None, None]
+    assert (own.sigma == 80.0).all()
+    assert own.z.std().item() == pytest.approx(80.0, rel=0.05)
+    assert abs(correlation(own.z, noise)) < 0.05
+    # one or two estimates with the condition of the same image take the place of the truth, which is 0 here, as are
+    # the latents of corrupted masks
+    base = (last.z - still.z).flatten(1)
+    assert not base[~below].any()
+    once = of_condition_and_level(own.z, own.sigma, last.cond).flatten(1)
+    recycled = base[:, 0] > 0.1
+    again = recycled & ((base - once).abs() > 1e-3).any(dim=1)
+    assert again.sum() == len(twice.z)
+    for part in (again, recycled & ~again, below & ~recycled):
+        assert part.sum() > 5
+    expected = of_condition_and_level(twice.z, twice.sigma, [level[again] for level in last.cond]).flatten(1)
+    torch.testing.assert_close(base[again], expected, rtol=1e-3, atol=1e-4)
+    # the second estimate is made on the way down: at a level between, from the first with fresh noise
+    assert (twice.sigma >= last.sigma[again]).all()
+    assert (twice.sigma < 80.0).all()
+    added = (twice.z.flatten(1) - once[again]) / twice.sigma[:, None]
+    assert added.std().item() == pytest.approx(1.0, rel=0.1)
+    assert abs(correlation(added, noise[again])) < 0.1
+    assert abs(correlation(added, own.z[again])) < 0.1
+
+
+def test_recycling_starts_from_corrupted_masks_as_well(
+    tiny_config: TrainConfig, stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truths: list[Tensor] = []
+
+    def inverted(truth: Tensor, generator: torch.Generator) -> Tensor:
+        truths.append(truth)
+        return 1 - truth
+
+    monkeypatch.setattr(train_denoiser, "corrupt", inverted)
+    options = {"step": 5, "top": 0.0, "inner": lambda z, *_: torch.zeros_like(z)}
+    (_, still), _ = heard(tiny_config, stores, recycle=0.0, **options)
+    (*_, last), _ = heard(tiny_config, stores, recycle=1.0, **options)
+    vae = denoiser_task(tiny_config, stores).vae
+    with torch.no_grad():
+        z0, rough = (vae.encode(mask)[0] * 1.3 for mask in (truths[-1], 1 - truths[-1]))
+    base = last.z - still.z + z0
+    corrupted = base.flatten(1).abs().amax(dim=1) > 1e-2
+    assert 8 < corrupted.sum() < 32
+    # the latents may have been computed in half precision
+    torch.testing.assert_close(base[corrupted], rough[corrupted], rtol=0.05, atol=0.05)
+    assert (rough - z0).abs().amax(dim=(1, 2, 3)).min() > 0.2
 
 
 def test_recycling_waits_until_estimates_are_worth_it(tiny_config: TrainConfig, stores: Stores) -> None:
     config = dataclasses.replace(tiny_config, denoiser=dataclasses.replace(tiny_config.denoiser, steps=100))
-    assert [len(heard(config, stores, step, recycle=1.0)[0]) for step in (4, 5)] == [1, 2]
+    for step, recycled in ((4, False), (5, True)):
+        (*_, still), _ = heard(config, stores, step, recycle=0.0)
+        (*_, last), _ = heard(config, stores, step, recycle=1.0)
+        assert torch.equal(last.z, still.z) is not recycled
+
+
+def test_loss_is_the_weighted_sum_of_its_parts(tiny_config: TrainConfig, stores: Stores) -> None:
+    _, parts = heard(tiny_config, stores, 0, latent=2.0, decoded=3.0, auxiliary=0.5)
+    expected = 2.0 * parts["latent"] + 3.0 * parts["decoded"] + 0.5 * parts["auxiliary"]
+    assert parts["loss"] == pytest.approx(expected, rel=1e-5)
+    _, weighted = heard(tiny_config, stores, 0, boundary=5.0)
+    assert weighted["latent"] == parts["latent"]
+    assert abs(weighted["decoded"] - parts["decoded"]) > 1e-3
+
+
+def test_auxiliary_heads_learn_from_every_level_of_the_condition(tiny_config: TrainConfig, stores: Stores) -> None:
+    config = dataclasses.replace(tiny_config, loss=LossConfig(latent=0.0, decoded=0.0, auxiliary=1.0))
+    task = denoiser_task(config, stores)
+    before = {name: value.clone() for name, value in task.model.state_dict().items()}
+    course = losses_of_one_batch(task, config, stores[0], 10)
+    assert course[-1]["auxiliary"] < 0.8 * course[0]["auxiliary"]
+    learnt = {name for name, value in task.model.state_dict().items() if not torch.equal(value, before[name])}
+    for part in ("heads.0", "heads.1", "heads.2", "encoder.smooth.0", "encoder.smooth.2", "encoder.backbone"):
+        assert any(name.startswith(part) for name in learnt)
+    assert not any(name.startswith(("denoiser", "hint_encoder")) for name in learnt)
+
+
+def changed(now: Tensor, before: Tensor) -> float:
+    return (now != before).flatten(1).any(dim=1).float().mean().item()
+
+
+def test_hints_are_drawn_on_own_estimates_round_by_round(
+    tiny_config: TrainConfig, stores: Stores, awaken: Awaken
+) -> None:
+    config = dataclasses.replace(tiny_config, hints=HintConfig(share=1.0, rounds=3), loss=LossConfig(recycle=0.0))
+    task = denoiser_task(config, stores)
+    awaken(task.model.hint_encoder)
+    task.model.denoiser = Listening(task.model.denoiser)
+    images, masks = stores[0].images[:1].expand(64, -1, -1, -1), stores[0].masks[:1].expand(64, -1, -1, -1)
+    with torch.no_grad():
+        task.loss(images, masks, 0, seeded())
+    own, second, third, last = task.model.denoiser.calls
+    assert 64 > len(second.z) > len(third.z) > 0
+    for call in (second, third):
+        assert (call.sigma == 80.0).all()
+        # the noise of the first estimate, and so the sample, can be told
+        samples = [next(index for index in range(64) if torch.equal(own.z[index], z)) for z in call.z]
+        assert len(set(samples)) == len(samples)
+        assert torch.equal(call.cond[1], own.cond[1][samples])
+        assert changed(call.cond[0], own.cond[0][samples]) > 0.9
+    # what is trained sees the image and the hints on its own errors; at 64 pixels a few strokes hit no pixel
+    assert changed(last.cond[0], own.cond[0]) > 0.9
+    assert torch.equal(last.cond[1], own.cond[1])
+    assert torch.equal(last.cond[2], own.cond[2])
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_hint_encoder_learns_from_hints_and_only_from_them(
+    share: float, tiny_config: TrainConfig, stores: Stores
+) -> None:
+    config = dataclasses.replace(tiny_config, hints=HintConfig(share=share))
+    task = denoiser_task(config, stores)
+    before = {name: value.clone() for name, value in task.model.hint_encoder.state_dict().items()}
+    losses_of_one_batch(task, config, stores[0], 2)
+    learnt = {
+        name for name, value in task.model.hint_encoder.state_dict().items() if not torch.equal(value, before[name])
+    }
+    assert learnt == (set(before) if share else set())
+
+
+def test_estimates_and_hints_leave_no_gradient_behind(tiny_config: TrainConfig, stores: Stores) -> None:
+    task = denoiser_task(dataclasses.replace(tiny_config, hints=HintConfig(share=1.0)), stores)
+    task.model.denoiser = Listening(task.model.denoiser)
+    task.loss(stores[0].images, stores[0].masks, 3, seeded())
+    *estimates, last = task.model.denoiser.calls
+    assert estimates
+    assert not any(call.z.requires_grad or call.cond[0].requires_grad for call in estimates)
+    assert last.cond[0].requires_grad
+    assert not last.z.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ((), [64] * 6),
+        ((32,), [32] * 6),
+        ((32, 64), [32, 32, 32, 64, 64, 64]),
+        ((32, 64, 96, 64), [32, 32, 64, 96, 96, 64]),
+    ],
+)
+def test_sizes_take_equal_parts_of_the_steps(
+    sizes: tuple[int, ...], expected: list[int], tiny_config: TrainConfig
+) -> None:
+    config = dataclasses.replace(tiny_config, sizes=sizes)
+    assert [config.size_at(step, 6) for step in range(6)] == expected
+    assert config.size_at(6, 6) == expected[-1]
+
+
+def test_both_stages_begin_with_small_squares(
+    tiny_config: TrainConfig, stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = dataclasses.replace(tiny_config, sizes=(32, 64))
+    assert [heard(config, stores, step)[0][-1].z.shape[-1] for step in (1, 2)] == [4, 8]
+    task, sides = vae_task(config, stores), []
+    encode = task.model.encode
+    monkeypatch.setattr(task.model, "encode", lambda mask: (sides.append(mask.shape[-1]), encode(mask))[1])
+    for step in (2, 3):
+        task.loss(stores[0].images, stores[0].masks, step, seeded())
+    task.score(task.model)
+    assert sides == [32, 64, 64]
+
+
+def test_frozen_stages_keep_their_weights_while_the_rest_moves(tiny_config: TrainConfig, stores: Stores) -> None:
+    config = dataclasses.replace(tiny_config, frozen_stages=2)
+    task = denoiser_task(config, stores)
+    frozen = {
+        name
+        for name, _ in task.model.encoder.backbone.named_parameters()
+        if name.startswith(("conv_stem.", "bn1.", "blocks.0.", "blocks.1."))
+    }
+    before = {name: value.detach().clone() for name, value in task.model.encoder.named_parameters()}
+    groups = task.groups(config.denoiser)
+    optimiser = torch.optim.AdamW(groups)
+    task.model.train()
+    loss, _ = task.loss(stores[0].images, stores[0].masks, 3, seeded())
+    loss.backward()
+    optimiser.step()
+    kept = {name for name, value in task.model.encoder.named_parameters() if torch.equal(value, before[name])}
+    assert kept == {f"backbone.{name}" for name in frozen}
+    given = [id(parameter) for group in groups for parameter in group["params"]]
+    assert sorted(given) == sorted(id(p) for p in task.model.parameters() if p.requires_grad)
+
+
+@pytest.fixture
+def direct_config(tiny_config: TrainConfig) -> TrainConfig:
+    """The control without diffusion."""
+    return dataclasses.replace(tiny_config, model=dataclasses.replace(tiny_config.model, method="direct"))
+
+
+def test_direct_method_learns_two_phantoms_with_its_decoder(direct_config: TrainConfig, stores: Stores) -> None:
+    task = denoiser_task(direct_config, stores)
+    before = {name: value.clone() for name, value in task.vae.state_dict().items()}
+    course = losses_of_one_batch(task, direct_config, stores[0], 25)
+    assert course[-1]["decoded"] < 0.6 * course[0]["decoded"]
+    assert course[-1]["loss"] == pytest.approx(course[-1]["decoded"])
+    learnt = {name for name, value in task.vae.state_dict().items() if not torch.equal(value, before[name])}
+    assert learnt == {name for name in before if name.startswith("decoder.")}
+    assert task.decode(task.model, torch.ones(1, 4, 8, 8)).requires_grad
+
+
+def test_direct_method_never_sees_noise(direct_config: TrainConfig, stores: Stores) -> None:
+    task = denoiser_task(dataclasses.replace(direct_config, hints=HintConfig(share=1.0)), stores)
+    task.model.denoiser = Listening(task.model.denoiser)
+    task.loss(stores[0].images, stores[0].masks, 3, seeded())
+    trained = len(task.model.denoiser.calls)
+    assert task.score(task.model).keys() == {"score", "dice_1"}
+    calls = task.model.denoiser.calls
+    assert len(calls) > trained > 1
+    assert not any(call.z.any() for call in calls)
+    assert all((call.sigma == 80.0).all() for call in calls)
+
+
+def test_only_the_direct_method_has_a_decoder_of_its_own(
+    tiny_config: TrainConfig, direct_config: TrainConfig, stores: Stores
+) -> None:
+    plain_task, direct_task = (denoiser_task(config, stores) for config in (tiny_config, direct_config))
+    assert not [name for name in plain_task.model.state_dict() if name.startswith("decoder.")]
+    assert not any(parameter.requires_grad for parameter in plain_task.vae.parameters())
+    own = {name: value for name, value in direct_task.model.state_dict().items() if name.startswith("decoder.")}
+    z = torch.randn(1, 4, 8, 8)
+    averaged = copy.deepcopy(direct_task.model)
+    averaged.decoder[-2].bias.data += 7.0
+    assert own
+    torch.testing.assert_close(direct_task.decode(averaged, z), direct_task.decode(direct_task.model, z) + 7.0)
 
 
 def test_latent_scale_brings_the_latents_to_unit_variance(tiny_config: TrainConfig, stores: Stores) -> None:
@@ -296,8 +522,31 @@ def test_training_goes_through_both_stages_and_leaves_what_a_bundle_needs(
         list(train(dataclasses.replace(short_config, seed=9), folder, folder, folder / "out"))
 
 
+@pytest.mark.parametrize("method", ["diffusion", "direct"])
+def test_collected_networks_have_the_weights_that_were_scored(
+    method: str, short_config: TrainConfig, folder: Path
+) -> None:
+    config = dataclasses.replace(short_config, model=dataclasses.replace(short_config.model, method=method))
+    list(train(config, folder, folder, folder / "out"))
+    networks, _ = collect(config, folder / "out", "last")
+    stage_one = load_checkpoint(folder / "out" / "vae" / "best.pt")["ema"]
+    averaged = load_checkpoint(folder / "out" / "denoiser" / "last.pt")["ema"]
+    for part in ("encoder", "hint_encoder", "denoiser"):
+        state = getattr(networks, part).state_dict()
+        assert equal(state, {name: averaged[f"{part}.{name}"] for name in state})
+    decoder = networks.vae.decoder.state_dict()
+    first = {name: stage_one[f"decoder.{name}"] for name in decoder}
+    if method == "direct":
+        assert equal(decoder, {name: averaged[f"decoder.{name}"] for name in decoder})
+        assert not equal(decoder, first)
+    else:
+        assert equal(decoder, first)
+    encoder = networks.vae.encoder.state_dict()
+    assert equal(encoder, {name: stage_one[f"encoder.{name}"] for name in encoder})
+
+
 def test_backbone_weights_are_loaded_and_the_classifier_left_out(tiny_config: TrainConfig, folder: Path) -> None:
-    source, target = (ConditionalDenoiser(tiny_config.model) for _ in range(2))
+    source, target = (ConditionalDenoiser(tiny_config.model, MaskVAE(tiny_config.model.vae)) for _ in range(2))
     weights = {name: value.clone() for name, value in source.encoder.backbone.state_dict().items()}
     save_file({**weights, "classifier.bias": torch.zeros(3)}, folder / "w.safetensors")
     assert not equal(target.encoder.backbone.state_dict(), weights)

@@ -1,0 +1,264 @@
+"""Write docs/benchmarks.md and its plots from the files in benchmarks/results; measures nothing itself."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+DOCS = ROOT / "docs"
+# The released bundle; the other folders of results are earlier releases and trainings for comparison.
+RELEASED = "polyp-0.1.0"
+
+Row = dict[str, Any]
+
+INTRODUCTION = """\
+# Benchmarks
+
+Written by `make bench` from the files in [benchmarks/results](../benchmarks/README.md); edit those commands, not this
+page. Every table names the command that measured it, with its commit and hardware. Dice and IoU are means over
+images at the images' own size, with 95 % bootstrap intervals over images. Of PraNet's 62 test frames of
+CVC-ClinicDB 54 are at hand.
+"""
+
+
+def main() -> None:
+    parts = [INTRODUCTION, *lists(), *seeds(), *validation(), *compute(), *interaction(), *speed(), *training()]
+    (DOCS / "benchmarks.md").write_text("\n".join(parts), encoding="utf-8")
+
+
+def lists() -> Iterable[str]:
+    yield "## Test lists\n"
+    yield "Each list was run once for a release candidate; every run is kept.\n"
+    for name, title in (("kvasir100", "Kvasir-SEG 100"), ("cvc54", "CVC-ClinicDB 54 of 62")):
+        rows, sources = [], []
+        for folder in folders():
+            result = read(folder, name)
+            if result is None:
+                continue
+            sources.append(result)
+            rows += [
+                [
+                    folder.name,
+                    method(result),
+                    describe(row),
+                    score(row, "dice"),
+                    score(row, "iou"),
+                    f"{row['hd95']:.1f}",
+                ]
+                for row in result["summary"]
+            ]
+        yield table(title, ["model", "method", "setting", "Dice", "IoU", "HD95, px"], rows, sources)
+    released = read(RESULTS / RELEASED, "kvasir100")
+    if released is not None:
+        histogram(released)
+        yield "![Dice of each image of Kvasir-SEG 100](benchmarks-histogram.png)\n"
+
+
+def seeds() -> Iterable[str]:
+    yield "## Diffusion and its control\n"
+    yield (
+        "The control has the same encoder, pyramid, capacity and hints, BCE + Dice, the same split and number of "
+        "images (`lsegdiff train configs/polyp/pranet.json --method direct`). Mean over training seeds, lowest to "
+        "highest.\n"
+    )
+    rows = []
+    for kind in ("diffusion", "direct"):
+        for name in ("kvasir100", "cvc54"):
+            runs = [read(folder, name) for folder in folders() if folder.name.startswith(f"pranet-{kind}-seed")]
+            values = [default_row(run)["dice"] for run in runs if run is not None]
+            if values:
+                spread = f"{min(values):.4f} to {max(values):.4f}"
+                rows.append([kind, name, str(len(values)), f"{statistics.mean(values):.4f}", spread])
+    if rows:
+        yield table("", ["method", "list", "training seeds", "Dice", "spread"], rows, [])
+    else:
+        yield "Not measured yet: the trainings of the matched pairs have not been run.\n"
+
+
+def validation() -> Iterable[str]:
+    yield "## Validation lists\n"
+    yield "Defaults are chosen on these; the trainings never saw them.\n"
+    rows, sources = [], []
+    for folder in folders():
+        for name in ("validation-kvasir", "validation-cvc", "validation-polypgen"):
+            result = read(folder, name)
+            if result is None:
+                continue
+            sources.append(result)
+            for row in result["summary"]:
+                empty = f"{row['false_alarms']:.0%} of {row['empty']}" if row.get("empty") else ""
+                rows.append([folder.name, name.removeprefix("validation-"), describe(row), score(row, "dice"), empty])
+    yield table("", ["model", "list", "setting", "Dice", "empty frames with a mask"], rows, sources)
+
+
+def compute() -> Iterable[str]:
+    yield "## What compute at inference buys\n"
+    for folder in folders():
+        for path in sorted(folder.glob("compute-*.json")):
+            result = json.loads(path.read_text(encoding="utf-8"))
+            rows = [
+                [
+                    describe(row),
+                    score(row, "dice"),
+                    *(f"{row[name]:.4f}" if name in row else "" for name in ("single", "best", "agreement")),
+                    f"{row['seconds_per_image']:.3f}",
+                ]
+                for row in result["summary"]
+            ]
+            head = ["setting", "Dice", "mean of single samples", "best sample", "pairwise IoU", "s / image"]
+            yield table(f"{folder.name}, {path.stem.removeprefix('compute-')}", head, rows, [result])
+            if folder.name == RELEASED:
+                pareto(result)
+                yield "![Dice against time](benchmarks-compute.png)\n"
+
+
+def interaction() -> Iterable[str]:
+    yield "## Touches\n"
+    yield (
+        "A simulated user touches the middle of the largest error: a disc of radius 2.5 % of the image's diagonal, "
+        "clipped to the pixels whose truth has its label. `re-diffuse` samples again under all touches, `paint` only "
+        "lays them over the first mask.\n"
+    )
+    for folder in folders():
+        for path in sorted(folder.glob("interactive-*.json")):
+            result = json.loads(path.read_text(encoding="utf-8"))
+            counts = range(len(result["summary"][0]["iou"]))
+            rows = [
+                [row["method"], *(f"{value:.4f}" for value in row["iou"]), f"{row['seconds_per_touch']:.3f}"]
+                for row in result["summary"]
+            ]
+            head = ["method", *(f"IoU after {count}" for count in counts), "s / touch"]
+            yield table(f"{folder.name}, {path.stem.removeprefix('interactive-')}", head, rows, [result])
+
+
+def speed() -> Iterable[str]:
+    yield "## Time\n"
+    for folder in folders():
+        latency = read(folder, "latency")
+        if latency is not None:
+            rows = [
+                [row["stage"], f"{row['seconds'] * 1000:.1f} ms" if "seconds" in row else f"{row['ratio']:.2f}"]
+                for row in latency["summary"]
+            ]
+            yield table(f"{folder.name}, one 1920 x 1080 frame", ["stage", "median"], rows, [latency])
+        for path in sorted(folder.glob("throughput*.json")):
+            result = json.loads(path.read_text(encoding="utf-8"))
+            rows = [
+                [
+                    *(str(row[name]) for name in ("device", "batch", "steps", "precision", "mode")),
+                    f"{row['images_per_second']:.1f}",
+                    f"{row['disagreement']:.1e}",
+                ]
+                for row in result["summary"]
+            ]
+            head = ["device", "batch", "steps", "precision", "mode", "images / s", "pixels unlike float32"]
+            yield table(f"{folder.name}, throughput of the networks", head, rows, [result])
+
+
+def training() -> Iterable[str]:
+    yield "## Training\n"
+    logs = {folder.name: folder / "training.jsonl" for folder in folders() if (folder / "training.jsonl").exists()}
+    curves(logs)
+    yield "Dice of the averaged weights on the validation images of each training, at 4 steps (control: 1).\n"
+    yield "![Training curves](benchmarks-training.png)\n"
+
+
+def folders() -> list[Path]:
+    return sorted(path for path in RESULTS.iterdir() if path.is_dir())
+
+
+def read(folder: Path, name: str) -> Row | None:
+    path = folder / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def method(result: Row) -> str:
+    return str(result["run"].get("method", "diffusion"))
+
+
+def default_row(result: Row) -> Row:
+    """The row at 4 steps, or the only one."""
+    return next((row for row in result["summary"] if row["steps"] == 4), result["summary"][0])
+
+
+def describe(row: Row) -> str:
+    parts = [f"{row['steps']} step{'s' if row['steps'] > 1 else ''}"]
+    parts += [row["sampler"]] if row.get("sampler", "ddim") != "ddim" else []
+    parts += [f"{row['seeds']} seeds"] if row.get("seeds", 1) > 1 else []
+    parts += [name for name in ("flip", "zoom") if row.get(name)]
+    parts += ["holes left"] if not row.get("fill_holes", True) else []
+    parts += [f"smooth {row['smooth']:g} px, at least {row['min_area']} px"] if row.get("smooth") else []
+    return ", ".join(parts)
+
+
+def score(row: Row, name: str) -> str:
+    return f"{row[name]:.4f} [{row[f'{name}_low']:.3f}, {row[f'{name}_high']:.3f}]"
+
+
+def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], sources: Sequence[Row]) -> str:
+    lines = [f"**{title}**\n"] if title else []
+    lines += [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    lines += [f"| {' | '.join(row)} |" for row in rows]
+    lines.append("")
+    for source in sources:
+        run = source["run"]
+        where = ", ".join(
+            str(part)
+            for part in (run.get("commit"), run["device"], run.get("processor"), f"{run['threads']} threads")
+            if part
+        )
+        lines.append(f"    {source['command']}  # {where}")
+    return "\n".join([*lines, ""])
+
+
+def pareto(result: Row) -> None:
+    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    for row in result["summary"]:
+        axes.plot(row["seconds_per_image"], row["dice"], "o", color="C1" if row["flip"] or row["zoom"] else "C0")
+        axes.annotate(
+            describe(row),
+            (row["seconds_per_image"], row["dice"]),
+            fontsize=6,
+            xytext=(3, 3),
+            textcoords="offset points",
+        )
+    axes.set(xscale="log", xlabel="seconds an image", ylabel="Dice", title="Dice against time")
+    figure.savefig(DOCS / "benchmarks-compute.png", dpi=120)
+    plt.close(figure)
+
+
+def histogram(result: Row) -> None:
+    steps = default_row(result)["steps"]
+    values = [row["dice"] for row in result["images"] if row["steps"] == steps]
+    figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
+    axes.hist(values, bins=[number / 40 for number in range(41)])
+    axes.set(xlabel=f"Dice of an image, {steps} steps", ylabel="images", xlim=(0, 1))
+    figure.savefig(DOCS / "benchmarks-histogram.png", dpi=120)
+    plt.close(figure)
+
+
+def curves(logs: dict[str, Path]) -> None:
+    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    for name, path in logs.items():
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        points = [row for row in rows if row["stage"] == "denoiser" and row["validation"]]
+        dice = [row.get("dice_4", row.get("dice_1")) for row in points]
+        axes.plot([row["step"] for row in points], dice, "o-", label=name)
+    axes.set(xlabel="training steps", ylabel="validation Dice")
+    axes.legend()
+    figure.savefig(DOCS / "benchmarks-training.png", dpi=120)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()

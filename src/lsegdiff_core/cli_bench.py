@@ -1,0 +1,151 @@
+"""The commands ``lsegdiff bench …``."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lsegdiff_core.cli_options import Bundle, Data, Device, Json, Split, names, numbers, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lsegdiff_core.data.readers import Pair
+    from lsegdiff_core.evaluation import Setting
+    from lsegdiff_core.predictor import Predictor
+
+Rows = list[dict[str, Any]]
+
+bench = typer.Typer(no_args_is_help=True, help="Benchmarks.")
+
+
+def measure(predictor: Predictor, pairs: Sequence[Pair], settings: Sequence[Setting]) -> tuple[Rows, Rows]:
+    """Evaluate with a progress bar, print the table, and return rows and summary."""
+    from lsegdiff_core.evaluation import evaluate, summarise
+
+    rows: Rows = []
+    with typer.progressbar(length=len(pairs), label="evaluate", file=sys.stderr) as bar:
+        for row in evaluate(predictor, pairs, settings):
+            rows.append(row)
+            if len(rows) % len(settings) == 0:
+                bar.update(1)
+    summary = summarise(rows)
+    print("steps    n   Dice   [95 % interval]    IoU    [95 % interval]    HD95 px   s/image   setting")
+    for row in summary:
+        print(
+            f"{row['steps']:5d} {row['n']:4d}  {row['dice']:.4f}  [{row['dice_low']:.4f}, {row['dice_high']:.4f}]  "
+            f"{row['iou']:.4f}  [{row['iou_low']:.4f}, {row['iou_high']:.4f}]  {row['hd95']:7.1f}   "
+            f"{row['seconds_per_image']:7.3f}   {_describe(row)}"
+        )
+    first = summary[0]
+    print(f"mask VAE round trip: Dice {first['reconstruction']:.4f}, worst image {first['reconstruction_worst']:.4f}")
+    if first["empty"]:
+        print(f"frames without a lesion: {first['empty']}, of which {first['false_alarms']:.0%} get a mask")
+    return rows, summary
+
+
+def _describe(row: dict[str, Any]) -> str:
+    parts = [row["sampler"], f"{row['seeds']} seed{'s' if row['seeds'] > 1 else ''}"]
+    parts += [name for name in ("flip", "zoom") if row[name]]
+    if "best" in row:
+        parts.append(f"single {row['single']:.4f}, best {row['best']:.4f}, agreement {row['agreement']:.3f}")
+    return ", ".join(parts)
+
+
+@bench.command("latency")
+def bench_latency(
+    bundle: Bundle = "polyp",
+    device: Device = "auto",
+    rounds: Annotated[int, typer.Option(min=1, help="Measured rounds; the median counts.")] = 15,
+    json_file: Json = None,
+) -> None:
+    """Median time of each stage of a prediction on a 1920 x 1080 frame."""
+    from lsegdiff_core.benchmark import latency, summarise_latency
+    from lsegdiff_core.evaluation import describe_run
+    from lsegdiff_core.predictor import Predictor
+
+    predictor = Predictor(bundle, device)
+    rows = list(latency(predictor, rounds))
+    summary = summarise_latency(rows)
+    for row in summary:
+        value = f"{row['seconds'] * 1000:8.1f} ms" if "seconds" in row else f"{row['ratio']:8.2f}"
+        print(f"{row['stage']:20s} {value}")
+    write_json(json_file, summary, rows, describe_run(predictor))
+
+
+@bench.command("throughput")
+def bench_throughput(
+    bundle: Bundle = "polyp",
+    device: Device = "auto",
+    batches: Annotated[str, typer.Option(help="Images a batch, for example 1,8,64.")] = "1,8",
+    precisions: Annotated[str, typer.Option(help="Of float32, tf32, bf16.")] = "float32,bf16",
+    modes: Annotated[str, typer.Option(help="Of eager, compiled (torch.compile; CUDA graphs on a GPU).")] = "eager",
+    rounds: Annotated[int, typer.Option(min=1, help="Measured rounds; the median counts.")] = 5,
+    json_file: Json = None,
+) -> None:
+    """Images per second of the networks at 1 and 4 steps, and how far masks move from float32."""
+    from lsegdiff_core.benchmark import MODES, PRECISIONS, throughput
+    from lsegdiff_core.evaluation import describe_run
+    from lsegdiff_core.predictor import Predictor
+
+    predictor = Predictor(bundle, device)
+    print("batch  steps  precision  mode      ms a batch   images/s   mask pixels that differ")
+    rows: Rows = []
+    chosen = names(precisions, "--precisions", PRECISIONS), names(modes, "--modes", MODES)
+    for row in throughput(predictor, numbers(batches, "--batches"), *chosen, rounds):
+        rows.append(row)
+        print(
+            f"{row['batch']:5d}  {row['steps']:5d}  {row['precision']:9s}  {row['mode']:8s}  "
+            f"{row['seconds'] * 1000:10.1f}  {row['images_per_second']:9.1f}   {row['disagreement']:.1e}",
+            flush=True,
+        )
+    write_json(json_file, rows, [], describe_run(predictor))
+
+
+@bench.command("compute")
+def bench_compute(
+    data: Data, split: Split = None, bundle: Bundle = "polyp", device: Device = "auto", json_file: Json = None
+) -> None:
+    """Dice and time against steps, sampler, seeds, flips, the zoomed second pass and morphology."""
+    from lsegdiff_core.data.readers import read_pairs
+    from lsegdiff_core.evaluation import describe_run
+    from lsegdiff_core.predictor import Predictor
+    from lsegdiff_core.studies import compute_settings
+
+    pairs = read_pairs(data, split)
+    predictor = Predictor(bundle, device)
+    rows, summary = measure(predictor, pairs, compute_settings(predictor.manifest.threshold))
+    write_json(json_file, summary, rows, describe_run(predictor))
+
+
+@bench.command("interactive")
+def bench_interactive(
+    data: Data,
+    split: Split = None,
+    bundle: Bundle = "polyp",
+    device: Device = "auto",
+    touches: Annotated[int, typer.Option(min=1, max=20, help="Touches an image.")] = 5,
+    json_file: Json = None,
+) -> None:
+    """Mean IoU after each touch of a simulated user, re-diffused and only painted."""
+    from lsegdiff_core.data.readers import read_pairs
+    from lsegdiff_core.evaluation import describe_run
+    from lsegdiff_core.interactive import METHODS, interact, summarise_interaction
+    from lsegdiff_core.predictor import Predictor
+
+    pairs = read_pairs(data, split)
+    predictor = Predictor(bundle, device)
+    rows: Rows = []
+    for method in METHODS:
+        with typer.progressbar(length=len(pairs), label=method, file=sys.stderr) as bar:
+            for row in interact(predictor, pairs, predictor.manifest.sampling, touches, method):
+                rows.append(row)
+                bar.update(1)
+    summary = summarise_interaction(rows)
+    print("method        n   mean IoU after 0, 1, 2, … touches")
+    for row in summary:
+        scores = "  ".join(f"{score:.4f}" for score in row["iou"])
+        print(f"{row['method']:12s} {row['n']:4d}  {scores}   {row['seconds_per_touch']:.3f} s a touch")
+    write_json(json_file, summary, rows, describe_run(predictor))

@@ -1,0 +1,57 @@
+"""What the user knows of the mask, at the image's size; no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsegdiff_core.data.geometry import Geometry
+from lsegdiff_core.errors import LSegDiffError
+
+# Values of `Hints.locked`.
+NONE, FOREGROUND, BACKGROUND = range(3)
+# A stroke marks each pixel of the square that it covers to this share: thin strokes are not lost, thick ones hardly
+# grow.
+COVERED = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class Hints:
+    """Strokes and the mask that they correct.
+
+    Attributes
+    ----------
+    locked
+        (H, W) uint8: 0 where the user said nothing, 1 where the user painted foreground, 2 background.
+    current
+        (H, W) bool, the mask that the user saw, strokes included; None when there was none.
+    """
+
+    locked: NDArray[np.uint8]
+    current: NDArray[np.bool_] | None = None
+
+    def planes(self, geometry: Geometry, size: int) -> NDArray[np.float32]:
+        """Return what the hint encoder takes: (4, ``size``, ``size``) float32 in [0, 1].
+
+        Raises
+        ------
+        LSegDiffError
+            If an array has not the image's size.
+        """
+        for name, array in (("locked", self.locked), ("current", self.current)):
+            if array is not None and array.shape != geometry.shape:
+                raise LSegDiffError(f"{name}: has shape {array.shape}, the image {geometry.shape}; give one size")
+        foreground, background = (
+            geometry.mask_to_square(self.locked == value, size) for value in (FOREGROUND, BACKGROUND)
+        )
+        given = self.current is not None
+        current = geometry.mask_to_square(self.current, size) if self.current is not None else np.zeros_like(foreground)
+        planes = [
+            (foreground > COVERED) & (foreground >= background),
+            (background > COVERED) & (background > foreground),
+            current >= 0.5,
+            np.full_like(foreground, given),
+        ]
+        return np.stack(planes).astype(np.float32)

@@ -1,0 +1,34 @@
+"""What compute at inference buys: the settings that are compared, and the table of it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from lsegdiff_core.config import MorphologyConfig, SamplingConfig
+from lsegdiff_core.evaluation import Setting
+
+STEPS = (1, 2, 4, 10, 50)
+SAMPLERS_AT = (4, 10)
+EIGHT = tuple(range(8))
+
+
+def compute_settings(threshold: float) -> list[Setting]:
+    """Return the settings that differ from a plain run of few steps in one respect each.
+
+    Step counts; samplers; eight seeds; flips; the zoomed second pass; both; and no morphology.
+    """
+    plain = MorphologyConfig(threshold=threshold)
+    one = SamplingConfig()
+    samplings = [dataclasses.replace(one, steps=steps) for steps in STEPS]
+    samplings += [
+        dataclasses.replace(one, steps=steps, sampler=sampler)
+        for steps in SAMPLERS_AT
+        for sampler in ("heun", "dpmpp_2m", "ddpm")
+    ]
+    samplings += [dataclasses.replace(one, steps=steps, seeds=EIGHT) for steps in STEPS[:-1]]
+    for flip, zoom in ((True, False), (False, True), (True, True)):
+        samplings += [dataclasses.replace(one, steps=steps, flip=flip, zoom=zoom) for steps in (1, 4)]
+    settings = [Setting(sampling, plain) for sampling in samplings]
+    bare = dataclasses.replace(plain, fill_holes=False)
+    smooth = dataclasses.replace(plain, smooth=2.0, min_area=50)
+    return [*settings, Setting(one, bare), Setting(one, smooth)]
