@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lsegdiff_core.config import from_dict, load_config
-from lsegdiff_core.data.splits import read_split
+from lsegdiff_core.config import from_dict
 from lsegdiff_core.training.config import TrainConfig
 
 ROOT = Path(__file__).parent.parent
@@ -39,11 +38,3 @@ def test_links_to_files_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
         if "://" not in target:
             assert (page.parent / target).exists(), target
-
-
-@pytest.mark.parametrize("config", sorted(ROOT.glob("configs/*/config.json")), ids=lambda path: path.parent.name)
-def test_committed_configs_load_and_their_validation_lists_are_sorted(config: Path) -> None:
-    for source in load_config(TrainConfig, config).data.sources:
-        assert source.exclude, "a committed config must leave out the test list"
-        names = read_split(config.parent / source.validation)
-        assert names == sorted(names)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lsegdiff_core.config import ModelConfig, SamplingConfig, from_dict, read_json, to_dict
+from lsegdiff_core.config import ModelConfig, MorphologyConfig, SamplingConfig, from_dict, read_json, to_dict
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.files import write_bytes, write_text
 
@@ -46,6 +46,8 @@ class Manifest:
         Default steps, sampler and seeds.
     threshold
         Default threshold of the probability.
+    min_confidence
+        Default of `lsegdiff_core.config.MorphologyConfig.min_confidence`.
     training
         Data, protocol and measured validation scores.
     files
@@ -64,7 +66,13 @@ class Manifest:
     threshold: float
     training: dict[str, Any]
     files: dict[str, str] = field(default_factory=dict)
+    min_confidence: float = 0.0
     format: int = FORMAT
+
+    @property
+    def morphology(self) -> MorphologyConfig:
+        """The refinement that the bundle suggests."""
+        return MorphologyConfig(threshold=self.threshold, min_confidence=self.min_confidence)
 
 
 def available_bundles() -> list[str]:

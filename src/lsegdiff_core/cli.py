@@ -13,7 +13,20 @@ import typer
 from lsegdiff_core import __version__
 from lsegdiff_core.bundle import available_bundles, find_bundle, read_manifest
 from lsegdiff_core.cli_bench import bench
-from lsegdiff_core.cli_options import Bundle, Device, Flip, Json, Sampler, Seeds, Zoom, numbers, sampling_of, write_json
+from lsegdiff_core.cli_options import (
+    Bundle,
+    Data,
+    Device,
+    Flip,
+    Json,
+    Sampler,
+    Seeds,
+    Split,
+    Zoom,
+    numbers,
+    sampling_of,
+    write_json,
+)
 from lsegdiff_core.config import MorphologyConfig
 from lsegdiff_core.errors import LSegDiffError
 
@@ -85,6 +98,9 @@ def predict(
         str, typer.Option(help="png (0 and 255), indexed-png (object ids) or coco (RLE in JSON).")
     ] = "png",
     threshold: Annotated[float | None, typer.Option(help="Foreground from this probability on.")] = None,
+    min_confidence: Annotated[
+        float | None, typer.Option(help="Remove components that the model is less sure of than this.")
+    ] = None,
     opening: Annotated[float, typer.Option(help="Radius of the opening, pixels of the image.")] = 0.0,
     closing: Annotated[float, typer.Option(help="Radius of the closing, pixels of the image.")] = 0.0,
     smooth: Annotated[float, typer.Option(help="Sigma of the contour's smoothing, pixels of the image.")] = 0.0,
@@ -118,8 +134,10 @@ def predict(
         raise LSegDiffError(f"{clash}: the mask would overwrite this image; give another folder with --out")
     predictor = Predictor(bundle, device)
     sampling = sampling_of(predictor.manifest.sampling, steps, sampler, seeds, flip, zoom)
+    suggested = predictor.manifest.morphology
     morphology = MorphologyConfig(
-        threshold=predictor.manifest.threshold if threshold is None else threshold,
+        threshold=suggested.threshold if threshold is None else threshold,
+        min_confidence=suggested.min_confidence if min_confidence is None else min_confidence,
         opening=opening,
         closing=closing,
         smooth=smooth,
@@ -145,8 +163,8 @@ def predict(
 
 @app.command()
 def evaluate(
-    data: Annotated[Path, typer.Option(help="Folder of pairs: images/ and masks/, or a known data set's layout.")],
-    split: Annotated[Path | None, typer.Option(help="Split file, one name a line; all pairs if left out.")] = None,
+    data: Data,
+    split: Split = None,
     bundle: Bundle = "polyp",
     device: Device = "auto",
     steps: Annotated[str, typer.Option(help="Step counts to compare, for example 1,4,10.")] = "",
@@ -169,7 +187,7 @@ def evaluate(
 
     pairs = read_pairs(data, split)
     predictor = Predictor(bundle, device)
-    default, morphology = predictor.manifest.sampling, MorphologyConfig(threshold=predictor.manifest.threshold)
+    default, morphology = predictor.manifest.sampling, predictor.manifest.morphology
     settings = [
         Setting(sampling_of(default, count, sampler, seeds, flip, zoom), morphology)
         for count in numbers(steps, "--steps") or [default.steps]

@@ -116,7 +116,7 @@ def bench_compute(
 
     pairs = read_pairs(data, split)
     predictor = Predictor(bundle, device)
-    rows, summary = measure(predictor, pairs, compute_settings(predictor.manifest.threshold))
+    rows, summary = measure(predictor, pairs, compute_settings(predictor.manifest.morphology))
     write_json(json_file, summary, rows, describe_run(predictor))
 
 

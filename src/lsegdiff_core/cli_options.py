@@ -68,7 +68,7 @@ def sampling_of(
 
 
 def numbers(text: str, option: str) -> list[int]:
-    """Return the whole numbers in a list such as ``1,4,10``.
+    """Return the numbers in a list such as ``1,4,10``, whole and at least 1.
 
     Raises
     ------
@@ -76,9 +76,12 @@ def numbers(text: str, option: str) -> list[int]:
         If it is none; the message names the option.
     """
     try:
-        return list(dict.fromkeys(int(part) for part in text.split(",") if part.strip()))
+        found = list(dict.fromkeys(int(part) for part in text.split(",") if part.strip()))
     except ValueError as error:
         raise LSegDiffError(f"{option}: '{text}' is not a list of whole numbers such as 1,4,10") from error
+    if any(number < 1 for number in found):
+        raise LSegDiffError(f"{option}: {min(found)} is not possible; give numbers from 1 on")
+    return found
 
 
 def names(text: str, option: str, known: Sequence[str]) -> list[str]:

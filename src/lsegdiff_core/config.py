@@ -167,6 +167,9 @@ class MorphologyConfig:
         Standard deviation of the Gaussian that smooths the contour; 0 is off.
     keep_largest
         Keep only the largest component.
+    min_confidence
+        Components whose mean expected probability (`lsegdiff_core.prediction.Prediction.expected`) is less are
+        removed, in [0, 1); 0 keeps all.
     """
 
     threshold: float = 0.5
@@ -176,10 +179,13 @@ class MorphologyConfig:
     min_area: int = 0
     smooth: float = 0.0
     keep_largest: bool = False
+    min_confidence: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0.0 < self.threshold < 1.0:
             raise LSegDiffError(f"threshold: {self.threshold} is outside (0, 1)")
+        if not 0.0 <= self.min_confidence < 1.0:
+            raise LSegDiffError(f"min_confidence: {self.min_confidence} is outside [0, 1)")
         for name in ("opening", "closing", "min_area", "smooth"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise LSegDiffError(f"{name}: {getattr(self, name)} is not a length; give 0 (off) or more")

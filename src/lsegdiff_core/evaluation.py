@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 import lsegdiff_core
-from lsegdiff_core.config import MorphologyConfig, SamplingConfig
+from lsegdiff_core.config import MorphologyConfig, SamplingConfig, to_dict
 from lsegdiff_core.data.geometry import Geometry
 from lsegdiff_core.data.readers import Pair
 from lsegdiff_core.metrics import bootstrap_interval, dice, hd95, iou
@@ -42,10 +42,7 @@ class Setting:
             "seeds": len(sampling.seeds),
             "flip": sampling.flip,
             "zoom": sampling.zoom,
-            "threshold": self.morphology.threshold,
-            "fill_holes": self.morphology.fill_holes,
-            "min_area": self.morphology.min_area,
-            "smooth": self.morphology.smooth,
+            **to_dict(self.morphology),
         }
 
 
@@ -97,7 +94,7 @@ def evaluate(predictor: Predictor, pairs: Sequence[Pair], settings: Sequence[Set
                 "hd95": hd95(mask, truth),
                 "seconds": seconds,
                 "reconstruction": rebuilt,
-                **(compare_samples(prediction.samples, truth) if len(setting.sampling.seeds) > 1 else {}),
+                **(compare_samples(prediction.samples, truth) if len(prediction.squares) > 1 else {}),
             }
 
 

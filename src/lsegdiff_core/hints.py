@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +14,9 @@ from lsegdiff_core.errors import LSegDiffError
 
 # Values of `Hints.locked`.
 NONE, FOREGROUND, BACKGROUND = range(3)
-# A stroke marks each pixel of the square that it covers to this share: thin strokes are not lost, thick ones hardly
-# grow.
-COVERED = 0.1
+# A stroke marks each pixel of the square that it covers to this share: a line of one pixel of a 1080p frame is not
+# lost, and a thick one grows by a pixel of the square at most.
+COVERED = 0.03
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +33,15 @@ class Hints:
 
     locked: NDArray[np.uint8]
     current: NDArray[np.bool_] | None = None
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """The strokes' and the mask's sha256 (of the arrays' bytes; None without a mask), ready for JSON."""
+        arrays = {"locked": self.locked, "current": self.current}
+        return {
+            name: None if array is None else hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
+            for name, array in arrays.items()
+        }
 
     def planes(self, geometry: Geometry, size: int) -> NDArray[np.float32]:
         """Return what the hint encoder takes: (4, ``size``, ``size``) float32 in [0, 1].

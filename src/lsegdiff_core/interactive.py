@@ -95,16 +95,19 @@ def interact(
         prediction = predictor.predict(sampling)
         mask = first = prediction.mask
         locked = np.full(truth.shape, NONE, np.uint8)
-        scores, seconds = [iou(mask, truth)], 0.0
+        scores, seconds = [iou(mask, truth)], []
         for _ in range(touches):
             stroke = touch(mask, truth)
+            if not stroke.any():  # nothing is wrong any more
+                scores.append(scores[-1])
+                continue
             began = time.perf_counter()
             locked = np.where(stroke == NONE, locked, stroke)
             painted = ((first if method == "paint" else mask) | (locked == FOREGROUND)) & (locked != BACKGROUND)
             mask = painted if method == "paint" else predictor.predict(sampling, Hints(locked, painted)).mask
-            seconds += time.perf_counter() - began
+            seconds.append(time.perf_counter() - began)
             scores.append(iou(mask, truth))
-        yield {"name": pair.name, "method": method, "iou": scores, "seconds": seconds / max(1, touches)}
+        yield {"name": pair.name, "method": method, "iou": scores, "seconds": float(np.mean(seconds or [0.0]))}
 
 
 def summarise_interaction(rows: Sequence[Row]) -> list[Row]:

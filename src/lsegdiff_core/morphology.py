@@ -45,9 +45,44 @@ def refine(probability: NDArray[np.float32], config: MorphologyConfig) -> Mask:
     return mask
 
 
-def _window(probability: NDArray[np.float32], level: float, reach: int) -> tuple[slice, slice] | None:
+def drop_doubtful(mask: Mask, expected: NDArray[np.float32], least: float, kept: Mask | None = None) -> Mask:
+    """Remove the components that the model is not sure of.
+
+    Parameters
+    ----------
+    mask
+        (H, W) bool.
+    expected
+        (H, W) float32 in [0, 1], the probability that the confidence of a component is the mean of.
+    least
+        Components with less are removed.
+    kept
+        (H, W) bool; a component that holds one of these pixels stays.
+
+    Returns
+    -------
+    ndarray
+        (H, W) bool.
+    """
+    from scipy import ndimage
+
+    window = _window(mask, True, 0)
+    if window is None:
+        return mask
+    labels, count = ndimage.label(mask[window], structure=np.ones((3, 3)))
+    sure = np.zeros(count + 1, dtype=np.bool_)
+    sure[1:] = np.asarray(ndimage.mean(expected[window], labels, np.arange(1, count + 1))) >= least
+    if kept is not None:
+        sure[labels[kept[window]]] = True
+        sure[0] = False
+    remaining = np.zeros_like(mask)
+    remaining[window] = sure[labels]
+    return remaining
+
+
+def _window(values: NDArray[np.float32] | Mask, level: float, reach: int) -> tuple[slice, slice] | None:
     """Return the bounding box of what is at least ``level``, grown by ``reach``; None when there is nothing."""
-    candidates = probability >= level
+    candidates = values >= level
     rows = np.flatnonzero(candidates.any(axis=1))
     if not rows.size:
         return None

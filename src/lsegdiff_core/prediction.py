@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lsegdiff_core.config import MorphologyConfig, to_dict
 from lsegdiff_core.data.geometry import Geometry
 from lsegdiff_core.hints import BACKGROUND, FOREGROUND
-from lsegdiff_core.morphology import refine
+from lsegdiff_core.morphology import drop_doubtful, refine
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +24,9 @@ class Prediction:
     ----------
     probability
         (H, W) float32 in [0, 1]: mean over the seeds.
+    expected
+        (H, W) float32 in [0, 1]: the probability in the model's first estimate, from pure noise. It is the mean over
+        all masks that the model holds possible, where a sample is one of them: it says how sure the model is.
     squares
         (K, S, S) float32 in [0, 1]: each seed's probability in the network's square.
     geometry
@@ -37,6 +40,7 @@ class Prediction:
     """
 
     probability: NDArray[np.float32]
+    expected: NDArray[np.float32]
     squares: NDArray[np.float32]
     geometry: Geometry
     morphology: MorphologyConfig
@@ -46,12 +50,17 @@ class Prediction:
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
         """(H, W) bool: the probability refined by ``morphology``, strokes as the user drew them."""
+        least = self.morphology.min_confidence
         if self.locked is None:
-            return refine(self.probability, self.morphology)
+            mask = refine(self.probability, self.morphology)
+            return drop_doubtful(mask, self.expected, least) if least else mask
         foreground, background = self.locked == FOREGROUND, self.locked == BACKGROUND
         # before morphology, so that it joins a stroke to what lies beside it, and after it, so that the stroke stays
         pasted = np.where(background, np.float32(0), np.where(foreground, np.float32(1), self.probability))
-        mask: NDArray[np.bool_] = (refine(pasted, self.morphology) | foreground) & ~background
+        mask = refine(pasted, self.morphology) | foreground
+        if least:
+            mask = drop_doubtful(mask, self.expected, least, kept=foreground)
+        mask &= ~background
         return mask
 
     @cached_property

@@ -16,7 +16,7 @@ from torch import Tensor
 import lsegdiff_core
 from lsegdiff_core.allocator import keep_large_buffers
 from lsegdiff_core.bundle import bundle_hash, find_bundle, load_networks
-from lsegdiff_core.config import MorphologyConfig, SamplingConfig, to_dict
+from lsegdiff_core.config import SamplingConfig, to_dict
 from lsegdiff_core.data.geometry import Geometry
 from lsegdiff_core.data.images import to_rgb
 from lsegdiff_core.diffusion.samplers import SAMPLERS
@@ -228,14 +228,14 @@ class Predictor:
         if self.manifest.model.method == "direct":  # nothing is sampled: one evaluation gives the mask
             sampling = replace(sampling, steps=1, sampler="ddim", seeds=sampling.seeds[:1])
         total = sampling.total_steps
-        squares = yield from self._pass(view, sampling, hints, None, Progress(0, total))
-        geometry = view.geometry
+        sample, expected = yield from self._pass(view, sampling, hints, None, Progress(0, total))
+        geometry, squares = view.geometry, sample
         probability = geometry.from_square(squares.mean(axis=0))
         found = probability >= self.manifest.threshold
         if sampling.zoom and found.any():
-            closer = _View(self, rgb, geometry.around(found, ZOOM_MARGIN, ZOOM_SMALLEST))
-            squares = yield from self._pass(closer, sampling, hints, found, Progress(total // 2, total))
-            geometry = closer.geometry
+            geometry = geometry.around(found, ZOOM_MARGIN, ZOOM_SMALLEST)
+            closer = _View(self, rgb, geometry)
+            squares, _ = yield from self._pass(closer, sampling, hints, found, Progress(total // 2, total))
             top, left, bottom, right = geometry.box
             probability, second = probability.copy(), geometry.from_square(squares.mean(axis=0))
             probability[top:bottom, left:right] = second[top:bottom, left:right]
@@ -244,6 +244,7 @@ class Predictor:
             "bundle": self.identity,
             "classes": list(self.manifest.classes),
             "sampling": to_dict(sampling),
+            "hints": None if hints is None else hints.provenance,
             "device": str(self.device),
             "versions": {
                 "napari-lsegdiff": lsegdiff_core.__version__,
@@ -251,8 +252,15 @@ class Predictor:
                 "numpy": np.__version__,
             },
         }
-        morphology = MorphologyConfig(threshold=self.manifest.threshold)
-        return Prediction(probability, squares, geometry, morphology, source, None if hints is None else hints.locked)
+        return Prediction(
+            probability,
+            view.geometry.from_square(expected.mean(axis=0)),
+            squares,
+            geometry,
+            self.manifest.morphology,
+            source,
+            None if hints is None else hints.locked.copy(),
+        )
 
     def _pass(
         self,
@@ -262,7 +270,10 @@ class Predictor:
         start: NDArray[np.bool_] | None,
         progress: Progress,
     ) -> Generator[Progress, None, NDArray[np.float32]]:
-        """Sample one view; return each seed's probability (K, S, S), the mean with the mirrored view's if asked for."""
+        """Sample one view; return each seed's probability and expected probability, (2, K, S, S).
+
+        With ``flip`` both are means with those of the mirrored view.
+        """
         planes = None if hints is None else hints.planes(view.geometry, self.size)
         mask = None if start is None else view.geometry.mask_to_square(start, self.size) >= 0.5
         results = []
@@ -279,7 +290,7 @@ class Predictor:
     def _sample(
         self, cond: list[Tensor], sampling: SamplingConfig, start: NDArray[np.bool_] | None, progress: Progress
     ) -> Generator[Progress, None, NDArray[np.float32]]:
-        """Sample under one condition, from pure noise or from a mask (S, S) at partial strength."""
+        """Sample under one condition, from pure noise or from a mask (S, S) at partial strength; see `_pass`."""
         model = self.manifest.model
         shape = (model.vae.latent_channels, self.size // STRIDE, self.size // STRIDE)
         generators = [torch.Generator().manual_seed(seed) for seed in sampling.seeds]
@@ -288,17 +299,27 @@ class Predictor:
             draws = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
             return draws.to(self.device)
 
-        strength = 1.0 if start is None else ZOOM_STRENGTH
+        direct = model.method == "direct"
+        strength = 1.0 if start is None or direct else ZOOM_STRENGTH
         sigmas = sampling_sigmas(sampling.steps, model.schedule.sigma_max, strength)
         z = noise() * float(sigmas[0])
-        if model.method == "direct":
+        if direct:
             z = torch.zeros_like(z)
         elif start is not None:
             z = z + self.encode_mask(torch.from_numpy(start.copy())[None, None].float())
-        for step in SAMPLERS[sampling.sampler](lambda z, sigma: self.denoise(z, sigma, cond), z, sigmas, noise):
+        estimates: list[Tensor] = []
+
+        def denoise(z: Tensor, sigma: float) -> Tensor:
+            estimate = self.denoise(z, sigma, cond)
+            if not estimates:
+                estimates.append(estimate)
+            return estimate
+
+        for step in SAMPLERS[sampling.sampler](denoise, z, sigmas, noise):
             z = step.z
             yield Progress(progress.done + step.i + 1, progress.total)
-        squares = self.decode(z)
+        sample = self.decode(z)
+        squares = np.stack([sample, sample if sampling.steps == 1 else self.decode(estimates[0])])
         if not np.isfinite(squares).all():
             raise LSegDiffError(f"bundle '{self.manifest.name}': gives values that are not finite; get it again")
         return squares

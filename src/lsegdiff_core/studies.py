@@ -12,12 +12,16 @@ SAMPLERS_AT = (4, 10)
 EIGHT = tuple(range(8))
 
 
-def compute_settings(threshold: float) -> list[Setting]:
+def compute_settings(plain: MorphologyConfig) -> list[Setting]:
     """Return the settings that differ from a plain run of few steps in one respect each.
 
-    Step counts; samplers; eight seeds; flips; the zoomed second pass; both; and no morphology.
+    Step counts; samplers; eight seeds; flips; the zoomed second pass; both; no morphology, and more of it.
+
+    Parameters
+    ----------
+    plain
+        The refinement that the bundle suggests.
     """
-    plain = MorphologyConfig(threshold=threshold)
     one = SamplingConfig()
     samplings = [dataclasses.replace(one, steps=steps) for steps in STEPS]
     samplings += [
@@ -29,6 +33,6 @@ def compute_settings(threshold: float) -> list[Setting]:
     for flip, zoom in ((True, False), (False, True), (True, True)):
         samplings += [dataclasses.replace(one, steps=steps, flip=flip, zoom=zoom) for steps in (1, 4)]
     settings = [Setting(sampling, plain) for sampling in samplings]
-    bare = dataclasses.replace(plain, fill_holes=False)
+    bare = dataclasses.replace(plain, fill_holes=False, min_confidence=0.0)
     smooth = dataclasses.replace(plain, smooth=2.0, min_area=50)
     return [*settings, Setting(one, bare), Setting(one, smooth)]

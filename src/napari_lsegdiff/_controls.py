@@ -36,6 +36,10 @@ class RefineControls(QGroupBox):
         self.threshold.setRange(0.01, 0.99)
         self.threshold.setSingleStep(0.01)  # type: ignore[arg-type]
         self.threshold.setDecimals(2)
+        self.confidence = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
+        self.confidence.setRange(0.0, 0.99)
+        self.confidence.setSingleStep(0.01)  # type: ignore[arg-type]
+        self.confidence.setDecimals(2)
         self.opening = _pixels(30)
         self.closing = _pixels(30)
         self.smooth = _pixels(20)
@@ -50,9 +54,16 @@ class RefineControls(QGroupBox):
         self.forget_button.setEnabled(False)
         self.reset_button = QPushButton("Reset")
 
+        self._sliders = (self.threshold, self.confidence, self.opening, self.closing, self.smooth)
+
         form = QFormLayout(self)
         for text, widget, tip in (
             ("Threshold", self.threshold, "A pixel belongs to the mask where its probability is at least this"),
+            (
+                "Certainty",
+                self.confidence,
+                "Removes pieces that the model is less sure of than this; raise it against false alarms",
+            ),
             ("Opening (px)", self.opening, "Removes parts thinner than twice this radius, in pixels of the image"),
             ("Closing (px)", self.closing, "Closes gaps narrower than twice this radius, in pixels of the image"),
             ("Smooth (px)", self.smooth, "Rounds the outline; standard deviation in pixels of the image"),
@@ -70,7 +81,7 @@ class RefineControls(QGroupBox):
             "Drops what you painted on this frame and shows the model's mask again (can be undone)"
         )
         self.reset_button.setToolTip("Back to the model's own threshold, without morphology")
-        for slider in (self.threshold, self.opening, self.closing, self.smooth):
+        for slider in self._sliders:
             slider.sliderPressed.connect(self._new_gesture)
             slider.sliderReleased.connect(self._new_gesture)
         for box in (self.fill_holes, self.keep_largest):
@@ -90,6 +101,7 @@ class RefineControls(QGroupBox):
             min_area=self.min_area.value(),
             smooth=float(self.smooth.value()),
             keep_largest=self.keep_largest.isChecked(),
+            min_confidence=round(self.confidence.value(), 2),
         )
 
     def set_default(self, morphology: MorphologyConfig) -> None:
@@ -101,6 +113,7 @@ class RefineControls(QGroupBox):
         """Move the controls without telling anyone."""
         blocked = self.blockSignals(True)
         self.threshold.setValue(morphology.threshold)
+        self.confidence.setValue(morphology.min_confidence)
         self.opening.setValue(round(morphology.opening))
         self.closing.setValue(round(morphology.closing))
         self.fill_holes.setChecked(morphology.fill_holes)
@@ -114,7 +127,7 @@ class RefineControls(QGroupBox):
         self._last = monotonic()
 
     def _on_changed(self) -> None:
-        dragging = any(s.isSliderDown() for s in (self.threshold, self.opening, self.closing, self.smooth))
+        dragging = any(s.isSliderDown() for s in self._sliders)
         if not dragging and monotonic() - self._last > PAUSE:
             self.gesture += 1
         self._last = monotonic()

@@ -329,7 +329,7 @@ class SegmentationDock(QWidget):
                 self._on_error(error)
 
     def _on_model(self, manifest: Manifest) -> None:
-        self._suggested = MorphologyConfig(threshold=manifest.threshold)
+        self._suggested = manifest.morphology
         self.refine.set_default(self._suggested)
 
     def _on_forget(self) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lsegdiff_core.bundle import Manifest, save_bundle
+from lsegdiff_core.bundle import Manifest, load_networks, save_bundle
 from lsegdiff_core.config import (
     DenoiserConfig,
     HintEncoderConfig,
@@ -119,3 +120,52 @@ def tiny_bundle(tiny_model: ModelConfig, tmp_path_factory: pytest.TempPathFactor
     predictor.set_image(image)
     save_bundle(folder, manifest, networks, replay=(image, predictor.predict().probability))
     return folder
+
+
+@pytest.fixture(scope="session")
+def direct_bundle(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny bundle as the control without diffusion."""
+    folder = tmp_path_factory.mktemp("bundle") / "direct"
+    manifest, networks = load_networks(tiny_bundle)
+    save_bundle(folder, replace(manifest, model=replace(manifest.model, method="direct")), networks)
+    return folder
+
+
+@pytest.fixture
+def predictor(tiny_bundle: Path) -> Predictor:
+    """The tiny bundle on the CPU."""
+    return Predictor(str(tiny_bundle), device="cpu")
+
+
+@pytest.fixture
+def direct(direct_bundle: Path) -> Predictor:
+    """The control without diffusion on the CPU."""
+    return Predictor(str(direct_bundle), device="cpu")
+
+
+@pytest.fixture
+def pairs(tmp_path: Path, write_image: WriteImage) -> Path:
+    """Three phantoms with masks, as a plain folder."""
+    root = tmp_path / "data"
+    for seed in range(3):
+        frame = draw_phantom(seed, 60, 80)
+        write_image(root / "images" / f"f{seed}.png", frame.image)
+        write_image(root / "masks" / f"f{seed}.png", frame.mask)
+    return root
+
+
+class Counter:
+    """Counts the calls of a network's forward."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        self.calls = 0
+        network.register_forward_pre_hook(self._count)
+
+    def _count(self, *_: object) -> None:
+        self.calls += 1
+
+
+@pytest.fixture
+def count() -> Callable[[torch.nn.Module], Counter]:
+    """Count the calls of a network from now on."""
+    return Counter

@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 from lsegdiff_core import cli
-from lsegdiff_core.bundle import MANIFEST
-from lsegdiff_core.config import to_dict
+from lsegdiff_core.bundle import MANIFEST, read_manifest
+from lsegdiff_core.config import MorphologyConfig, SamplingConfig, to_dict
 from lsegdiff_core.data.phantom import draw_phantom
+from lsegdiff_core.studies import compute_settings
 from lsegdiff_core.training.config import TrainConfig
 
 
@@ -32,19 +33,6 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
         return code, captured.out, captured.err
 
     return call
-
-
-@pytest.fixture
-def pairs(tmp_path: Path) -> Path:
-    """Three phantoms with masks, as a plain folder."""
-    root = tmp_path / "data"
-    for part in ("images", "masks"):
-        (root / part).mkdir(parents=True)
-    for seed in range(3):
-        frame = draw_phantom(seed, 60, 80)
-        Image.fromarray(frame.image).save(root / "images" / f"f{seed}.png")
-        Image.fromarray(frame.mask).save(root / "masks" / f"f{seed}.png")
-    return root
 
 
 def test_help_teaches_and_shows_the_licence(run) -> None:
@@ -99,6 +87,19 @@ def test_predict_writes_a_mask_and_its_provenance_for_each_image(run, pairs: Pat
         assert provenance["image"]["name"] == f"f{seed}.png"
 
 
+def test_predict_takes_the_passes_from_the_options_and_else_from_the_bundle(run, pairs, tiny_bundle, tmp_path) -> None:
+    bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "flipping"))
+    manifest = json.loads((bundle / MANIFEST).read_text())
+    manifest["sampling"]["flip"] = True
+    (bundle / MANIFEST).write_text(json.dumps(manifest))
+    for options, expected in (((), (True, False)), (("--no-flip", "--zoom"), (False, True))):
+        out = tmp_path / "masks"
+        code, _, _ = run("predict", pairs / "images" / "f0.png", "--bundle", bundle, "--out", out, *options)
+        assert code == 0
+        sampling = json.loads((out / "f0.provenance.json").read_text())["sampling"]
+        assert (sampling["flip"], sampling["zoom"]) == expected
+
+
 def test_predict_refuses_two_images_of_one_name(run, pairs: Path, tiny_bundle: Path) -> None:
     code, _, err = run("predict", pairs / "images", pairs / "images" / "f1.png", "--bundle", tiny_bundle)
     assert code == 2
@@ -146,6 +147,90 @@ def test_evaluate_measures_only_the_split(run, pairs: Path, tiny_bundle: Path, t
     result = tmp_path / "result.json"
     run("evaluate", "--data", pairs, "--split", tmp_path / "split.txt", "--bundle", tiny_bundle, "--json", result)
     assert {row["name"] for row in json.loads(result.read_text())["images"]} == {"f0", "f2"}
+
+
+def test_evaluate_counts_false_alarms_and_compares_samples(run, pairs, tiny_bundle, tmp_path, write_image) -> None:
+    write_image(pairs / "masks" / "f1.png", np.zeros((60, 80), np.uint8))
+    result = tmp_path / "result.json"
+    options = ("--steps", 1, "--seeds", 2, "--flip", "--zoom", "--no-zoom", "--json", result)
+    code, out, _ = run("evaluate", "--data", pairs, "--bundle", tiny_bundle, *options)
+    assert code == 0
+    assert "frames without a lesion: 1, of which 100% get a mask" in out
+    data = json.loads(result.read_text())
+    (line,) = data["summary"]
+    assert (line["seeds"], line["flip"], line["zoom"], line["empty"]) == (2, True, False, 1)
+    assert f"ddim, 2 seeds, flip, single {line['single']:.4f}, best {line['best']:.4f}" in out
+    assert {"bundle", "method", "commit", "device", "processor", "threads"} <= set(data["run"])
+
+
+@pytest.fixture
+def one(tmp_path: Path) -> tuple[object, ...]:
+    """Options for a single image, and for a result."""
+    (tmp_path / "one.txt").write_text("f1\n")
+    return "--split", tmp_path / "one.txt", "--json", tmp_path / "result.json"
+
+
+def test_bench_compute_compares_its_settings(run, pairs: Path, tiny_bundle: Path, tmp_path: Path, one) -> None:
+    code, out, _ = run("bench", "compute", "--data", pairs, "--bundle", tiny_bundle, *one)
+    assert code == 0
+    data = json.loads((tmp_path / "result.json").read_text())
+    assert [row["dice"] for row in data["summary"]] == [row["dice"] for row in data["images"]]
+    assert len(data["summary"]) == len(compute_settings(MorphologyConfig()))
+    assert all(f"{row['dice']:.4f}" in out for row in data["summary"])
+    assert data["command"].startswith("lsegdiff bench compute --data")
+
+
+def test_bench_interactive_compares_both_methods(run, pairs: Path, tiny_bundle: Path, tmp_path: Path, one) -> None:
+    code, out, _ = run("bench", "interactive", "--data", pairs, "--bundle", tiny_bundle, "--touches", 2, *one)
+    assert code == 0
+    data = json.loads((tmp_path / "result.json").read_text())
+    assert [row["method"] for row in data["summary"]] == ["re-diffuse", "paint"]
+    for row, image in zip(data["summary"], data["images"], strict=True):
+        assert row["iou"] == image["iou"]
+        assert len(row["iou"]) == 3
+        assert f"{row['iou'][2]:.4f}" in out
+
+
+def test_bench_throughput_measures_every_combination(run, tiny_bundle: Path, tmp_path: Path) -> None:
+    result = tmp_path / "result.json"
+    options = ("--batches", "1,2", "--precisions", "float32,bf16", "--rounds", 1, "--json", result)
+    code, out, _ = run("bench", "throughput", "--bundle", tiny_bundle, "--device", "cpu", *options)
+    assert code == 0
+    rows = json.loads(result.read_text())["summary"]
+    assert [(row["batch"], row["steps"], row["precision"]) for row in rows] == [
+        (batch, steps, precision) for batch in (1, 2) for steps in (1, 4) for precision in ("float32", "bf16")
+    ]
+    for row in rows:
+        assert row["images_per_second"] == pytest.approx(row["batch"] / row["seconds"])
+        assert f"{row['images_per_second']:.1f}" in out
+        assert (row["disagreement"] == 0) if row["precision"] == "float32" else (row["disagreement"] < 0.5)
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "value", "words"),
+    [
+        (
+            "throughput",
+            "--precisions",
+            "float32,fp8",
+            "--precisions: unknown name 'fp8'; choose of float32, tf32, bf16",
+        ),
+        ("throughput", "--modes", "fast", "--modes: unknown name 'fast'"),
+        ("throughput", "--batches", "1,many", "--batches: '1,many' is not a list of whole numbers"),
+        ("throughput", "--batches", "0", "--batches: 0"),
+        ("throughput", "--bundle", "missing", "bundle 'missing': not found"),
+        ("compute", "--data", "missing", "missing"),
+        ("interactive", "--data", "missing", "missing"),
+    ],
+)
+def test_bad_options_of_a_bench_give_one_line_that_names_them(
+    run, tiny_bundle: Path, command: str, option: str, value: str, words: str
+) -> None:
+    bundle = () if option == "--bundle" else ("--bundle", tiny_bundle)
+    code, _, err = run("bench", command, *bundle, "--device", "cpu", option, value)
+    assert code == 2
+    assert err.count("\n") == 1
+    assert words in err
 
 
 def test_bench_latency_prints_every_stage(run, tiny_bundle: Path, tmp_path: Path) -> None:
@@ -221,6 +306,20 @@ def test_train_makes_a_bundle_that_predicts_and_goes_on_where_it_stopped(
     assert code == 0
 
 
+def test_train_takes_method_and_seed_from_its_options(run, tiny_config: TrainConfig, pairs: Path, tmp_path) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(to_dict(tiny_config)))
+    out = tmp_path / "run"
+    code, _, _ = run("train", config, "--data", pairs, "--out", out, "--method", "direct", "--seed", 3)
+    assert code == 0
+    manifest = read_manifest(out / "bundle")
+    assert manifest.model.method == "direct"
+    assert manifest.sampling == SamplingConfig(steps=1)
+    assert manifest.training["config"]["seed"] == 3
+    assert run("doctor", "--bundle", out / "bundle", "--device", "cpu")[0] == 0
+    shutil.rmtree(out)  # tens of megabytes, which pytest would keep
+
+
 def make_truncated(folder: Path) -> Path:
     path = folder / "truncated.jpg"
     Image.fromarray(draw_phantom(0, 60, 80).image).save(path)
@@ -263,6 +362,7 @@ def test_bad_images_give_one_line_and_nothing_half_written(run, make, tiny_bundl
         (("--sampler", "euler"), "sampler: unknown name 'euler'"),
         (("--seeds", 0), "--seeds: 0"),
         (("--threshold", 1.5), "threshold: 1.5"),
+        (("--min-confidence", 1), "min_confidence: 1.0 is outside"),
         (("--opening", -1), "opening: -1.0 is not a length"),
         (("--format", "gif"), "--format: unknown name 'gif'"),
         (("--device", "quantum"), "device: unknown name 'quantum'"),
@@ -328,6 +428,8 @@ def test_a_config_that_cannot_be_trained_is_refused_before_anything_is_written(
     [
         ("--weights", "newest", "weights: unknown name 'newest'"),
         ("--backbone", "no.safetensors", "no.safetensors: not"),
+        ("--method", "gan", "method: gan is not allowed"),
+        ("--seed", -1, "seed: -1 is not allowed"),
     ],
 )
 def test_what_training_needs_later_is_checked_before_it_starts(run, pairs, tmp_path, option, value, words) -> None:

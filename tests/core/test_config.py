@@ -16,6 +16,7 @@ from lsegdiff_core.config import (
     load_config,
     to_dict,
 )
+from lsegdiff_core.data.splits import read_split
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.training.config import AugmentConfig, DataConfig, OptimConfig, SourceConfig, TrainConfig
 
@@ -36,8 +37,8 @@ TRAINING = TrainConfig(
     [
         TrainConfig(),
         TRAINING,
-        SamplingConfig(steps=7, sampler="heun", seeds=(3, 1)),
-        MorphologyConfig(opening=2.5, keep_largest=True),
+        SamplingConfig(steps=7, sampler="heun", seeds=(3, 1), flip=True, zoom=True),
+        MorphologyConfig(opening=2.5, keep_largest=True, min_confidence=0.3),
     ],
     ids=["defaults", "training", "sampling", "morphology"],
 )
@@ -110,6 +111,12 @@ def test_file_that_is_not_json_is_named(content: bytes, tmp_path: Path) -> None:
         load_config(TrainConfig, path)
 
 
+def test_unknown_method_is_refused_and_the_known_ones_are_named() -> None:
+    assert ModelConfig(method="direct") != ModelConfig()
+    with pytest.raises(LSegDiffError, match="method: gan is not allowed; it must be one of diffusion, direct"):
+        ModelConfig(method="gan")
+
+
 @pytest.mark.parametrize("name", ["missing.json", "."])
 def test_file_that_cannot_be_read_is_named(name: str, tmp_path: Path) -> None:
     with pytest.raises(LSegDiffError, match=r"cannot be read"):
@@ -123,15 +130,16 @@ def test_mistake_in_a_file_names_file_and_field(tmp_path: Path) -> None:
         load_config(TrainConfig, path)
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*/config.json")), ids=lambda path: path.parent.name)
-def test_shipped_config_is_valid_and_its_lists_exist(path: Path) -> None:
-    config = load_config(TrainConfig, path)
-    assert config.model.vae.size == config.model.encoder.size
-    assert config.model.vae.latent_channels == config.model.denoiser.latent_channels
-    assert config.model.encoder.pyramid_channels == config.model.denoiser.cond_channels
-    for source in config.data.sources:
-        assert source.exclude, "every public source has a test list that must not be trained on"
-        assert (path.parent / source.validation).is_file()
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*/*.json")), ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_committed_config_is_valid_and_never_trains_on_a_test_list(path: Path) -> None:
+    sources = load_config(TrainConfig, path).data.sources
+    assert sources
+    for source in sources:
+        # PolypGen has no test list
+        assert bool(source.exclude) == (source.folder != "polypgen"), source.folder
+        names = read_split(path.parent / source.validation)
+        assert names
+        assert names == sorted(names)
 
 
 @pytest.mark.parametrize("steps", [1, MAX_STEPS])
@@ -158,10 +166,23 @@ def test_sampling_outside_its_range_is_refused(values: dict[str, Any], message: 
         from_dict(SamplingConfig, json.loads(json.dumps(values)))
 
 
+@pytest.mark.parametrize(
+    ("flip", "zoom", "total"), [(False, False, 3), (True, False, 6), (False, True, 6), (True, True, 12)]
+)
+def test_each_further_pass_doubles_the_steps(flip: bool, zoom: bool, total: int) -> None:
+    assert SamplingConfig(steps=3, flip=flip, zoom=zoom).total_steps == total
+
+
 @pytest.mark.parametrize("threshold", [0.0, 1.0, -0.1, 1.1, float("nan")])
 def test_threshold_lies_strictly_between_zero_and_one(threshold: float) -> None:
     with pytest.raises(LSegDiffError, match=r"threshold: .* is outside"):
         MorphologyConfig(threshold=threshold)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.0, float("nan")])
+def test_confidence_lies_between_zero_and_one(value: float) -> None:
+    with pytest.raises(LSegDiffError, match=r"min_confidence: .* is outside \[0, 1\)"):
+        MorphologyConfig(min_confidence=value)
 
 
 @pytest.mark.parametrize("name", ["opening", "closing", "min_area", "smooth"])

@@ -10,6 +10,8 @@ import pytest
         "",
         ".config",
         ".files",
+        ".hints",
+        ".cli_options",
         ".allocator",
         ".data.readers",
         ".data.splits",

@@ -1,11 +1,12 @@
 import json
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
 import pytest
 
 from lsegdiff_core.config import MorphologyConfig, from_dict
 from lsegdiff_core.data.geometry import Geometry
+from lsegdiff_core.hints import BACKGROUND, FOREGROUND, NONE
 from lsegdiff_core.morphology import refine
 from lsegdiff_core.prediction import Prediction
 
@@ -20,6 +21,7 @@ def draw(morphology: MorphologyConfig | None = None) -> Prediction:
     squares = np.stack([1 / (1 + np.exp(distance - radius)) for radius in (5.0, 8.0, 11.0)]).astype(np.float32)
     return Prediction(
         probability=GEOMETRY.from_square(squares.mean(axis=0)),
+        expected=GEOMETRY.from_square(squares.mean(axis=0)),
         squares=squares,
         geometry=GEOMETRY,
         morphology=morphology or MorphologyConfig(),
@@ -107,3 +109,86 @@ def test_provenance_follows_the_refinement_and_leaves_the_source_alone():
 def test_a_prediction_cannot_be_changed_in_place():
     with pytest.raises(FrozenInstanceError):
         draw().morphology = MorphologyConfig(threshold=0.9)
+
+
+def random_strokes(generator: np.random.Generator) -> np.ndarray:
+    """Rectangles of either label over one another, some of a single pixel."""
+    locked = np.full(GEOMETRY.shape, NONE, np.uint8)
+    for value in (FOREGROUND, BACKGROUND, FOREGROUND, BACKGROUND):
+        row, column = (generator.integers(side) for side in GEOMETRY.shape)
+        height, width = generator.integers(1, 15, 2)
+        locked[row : row + height, column : column + width] = value
+    return locked
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_strokes_hold_in_the_mask_to_the_pixel(seed):
+    generator = np.random.default_rng(seed)
+    locked = random_strokes(generator)
+    prediction = replace(draw(), locked=locked)
+    for _ in range(4):
+        opening, closing, smooth = generator.uniform(0, 6, 3)
+        mask = prediction.refined(
+            MorphologyConfig(
+                threshold=generator.uniform(0.1, 0.9),
+                opening=opening,
+                closing=closing,
+                smooth=smooth,
+                min_area=int(generator.integers(2000)),
+                fill_holes=bool(generator.integers(2)),
+                keep_largest=bool(generator.integers(2)),
+                min_confidence=generator.choice([0.0, 0.4, 0.95]),
+            )
+        ).mask
+        assert mask[locked == FOREGROUND].all()
+        assert not mask[locked == BACKGROUND].any()
+
+
+def test_without_a_stroke_the_mask_is_the_models():
+    morphology = MorphologyConfig(threshold=0.3, opening=2.0, smooth=1.0)
+    silent = replace(draw(morphology), locked=np.full(GEOMETRY.shape, NONE, np.uint8))
+    np.testing.assert_array_equal(silent.mask, draw(morphology).mask)
+
+
+def test_morphology_joins_a_stroke_to_the_mask_beside_it():
+    prediction = draw(MorphologyConfig(closing=3.0))
+    row = 30
+    edge = int(np.flatnonzero(prediction.mask[row])[-1])
+    locked = np.full(GEOMETRY.shape, NONE, np.uint8)
+    locked[row - 3 : row + 4, edge + 4 : edge + 12] = FOREGROUND
+    joined = replace(prediction, locked=locked)
+    assert not prediction.mask[row, edge + 2]
+    assert joined.mask[row, edge + 2]
+    assert not joined.refined(MorphologyConfig()).mask[row, edge + 2]
+
+
+def test_a_hole_that_the_user_made_is_not_filled():
+    locked = np.full(GEOMETRY.shape, NONE, np.uint8)
+    centre = tuple(int(lines.mean()) for lines in np.nonzero(draw().mask))
+    locked[centre] = BACKGROUND
+    prediction = replace(draw(MorphologyConfig(fill_holes=True)), locked=locked)
+    assert not prediction.mask[centre]
+    assert prediction.mask.sum() == draw().mask.sum() - 1
+
+
+@pytest.fixture
+def two_pieces():
+    """Two pieces that the sample holds alike; the model is sure of the left one."""
+    probability, expected = np.zeros((2, 20, 40), np.float32)
+    probability[5:15, 5:15] = probability[5:15, 25:35] = 1
+    expected[5:15, 5:15], expected[5:15, 25:35] = 0.9, 0.3
+    geometry = Geometry((20, 40), (0, 0, 20, 40))
+    return Prediction(probability, expected, probability[None], geometry, MorphologyConfig(min_confidence=0.5), {})
+
+
+@pytest.mark.parametrize(("least", "left", "right"), [(0.0, 100, 100), (0.2, 100, 100), (0.5, 100, 0), (0.95, 0, 0)])
+def test_a_piece_that_the_model_is_not_sure_of_is_removed(two_pieces, least, left, right):
+    mask = two_pieces.refined(MorphologyConfig(min_confidence=least)).mask
+    assert (mask[:, :20].sum(), mask[:, 20:].sum()) == (left, right)
+
+
+def test_a_piece_that_the_user_marked_stays_whole_however_sure_the_model_is(two_pieces):
+    locked = np.full((20, 40), NONE, np.uint8)
+    locked[8, 30], locked[8, 8] = FOREGROUND, BACKGROUND
+    mask = replace(two_pieces, locked=locked).mask
+    assert (mask[:, :20].sum(), mask[:, 20:].sum()) == (99, 100)

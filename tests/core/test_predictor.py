@@ -1,29 +1,32 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
-from pathlib import Path
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from lsegdiff_core.config import SAMPLER_NAMES, SamplingConfig
+from lsegdiff_core.config import SAMPLER_NAMES, MorphologyConfig, SamplingConfig
 from lsegdiff_core.data.geometry import Geometry
 from lsegdiff_core.data.phantom import draw_phantom
+from lsegdiff_core.diffusion.samplers import SAMPLERS
+from lsegdiff_core.diffusion.schedule import sampling_sigmas
 from lsegdiff_core.errors import LSegDiffError
+from lsegdiff_core.hints import BACKGROUND, FOREGROUND, Hints
 from lsegdiff_core.metrics import dice
-from lsegdiff_core.predictor import Predictor, resolve_device
+from lsegdiff_core.predictor import ZOOM_MARGIN, ZOOM_SMALLEST, ZOOM_STRENGTH, Predictor, resolve_device
 
-
-@pytest.fixture
-def predictor(tiny_bundle: Path) -> Predictor:
-    return Predictor(str(tiny_bundle), device="cpu")
+IMAGE = draw_phantom(0, 90, 120).image
+Count = Callable[[torch.nn.Module], Any]
 
 
 @pytest.fixture
 def ready(predictor: Predictor) -> Predictor:
-    predictor.set_image(draw_phantom(0, 90, 120).image)
+    predictor.set_image(IMAGE)
     return predictor
 
 
@@ -32,15 +35,16 @@ def bundled() -> Predictor:
     return Predictor("polyp", device="cpu")
 
 
-class Counter:
-    """Counts the calls of a network's forward."""
+def watch(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> list[tuple[torch.Tensor, float]]:
+    """Return a list that fills with the state and level of each evaluation of the denoiser."""
+    seen, denoise = [], predictor.denoise
 
-    def __init__(self, network: torch.nn.Module) -> None:
-        self.calls = 0
-        network.register_forward_pre_hook(self._count)
+    def watched(z: torch.Tensor, sigma: float, cond: list[torch.Tensor]) -> torch.Tensor:
+        seen.append((z, sigma))
+        return denoise(z, sigma, cond)
 
-    def _count(self, *_: object) -> None:
-        self.calls += 1
+    monkeypatch.setattr(predictor, "denoise", watched)
+    return seen
 
 
 @pytest.mark.parametrize("sampler", SAMPLER_NAMES)
@@ -54,20 +58,20 @@ def test_the_result_has_the_images_size(ready: Predictor, sampler: str, steps: i
     assert 0 <= prediction.probability.min() <= prediction.probability.max() <= 1
 
 
-def test_the_encoder_runs_once_however_often_one_asks(predictor: Predictor) -> None:
-    encoder = Counter(predictor._networks.encoder)
-    denoiser = Counter(predictor._networks.denoiser)
-    decoder = Counter(predictor._networks.vae.decoder)
-    predictor.set_image(draw_phantom(0, 90, 120).image)
+def test_the_encoder_runs_once_however_often_one_asks(predictor: Predictor, count: Count) -> None:
+    encoder = count(predictor.networks.encoder)
+    denoiser = count(predictor.networks.denoiser)
+    decoder = count(predictor.networks.vae.decoder)
+    predictor.set_image(IMAGE)
     predictor.predict(SamplingConfig(steps=1))
     assert (encoder.calls, denoiser.calls, decoder.calls) == (1, 1, 1)
     predictor.predict(SamplingConfig(steps=4))
-    assert (encoder.calls, denoiser.calls, decoder.calls) == (1, 5, 2)
+    assert (encoder.calls, denoiser.calls, decoder.calls) == (1, 5, 3), "the mask and the first estimate"
 
 
-def test_another_morphology_runs_no_network(ready: Predictor) -> None:
+def test_another_morphology_runs_no_network(ready: Predictor, count: Count) -> None:
     prediction = ready.predict()
-    counters = [Counter(network) for network in ready._networks.components.values()]
+    counters = [count(network) for network in ready.networks.components.values()]
     changed = prediction.refined(type(prediction.morphology)(threshold=0.4, opening=2))
     assert changed.mask.shape == (90, 120)
     assert sum(counter.calls for counter in counters) == 0
@@ -90,12 +94,12 @@ def test_the_same_question_gives_the_same_answer_to_the_bit(ready: Predictor) ->
 
 def test_noise_is_drawn_on_the_cpu_and_starts_at_sigma_max(ready: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
     """The state that the first step sees depends on the seed alone: the same on every device."""
-    seen: list[torch.Tensor] = []
-    real = ready.denoise
-    monkeypatch.setattr(ready, "denoise", lambda z, sigma, cond: (seen.append(z), real(z, sigma, cond))[1])
+    seen = watch(ready, monkeypatch)
     ready.predict(SamplingConfig(steps=1, seeds=(11,)))
-    expected = torch.randn(seen[0].shape[1:], generator=torch.Generator("cpu").manual_seed(11))
-    assert torch.equal(seen[0][0], expected * ready.manifest.model.schedule.sigma_max)
+    ((z, sigma),) = seen
+    expected = torch.randn(z.shape[1:], generator=torch.Generator("cpu").manual_seed(11))
+    assert sigma == ready.manifest.model.schedule.sigma_max
+    assert torch.equal(z[0], expected * sigma)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -124,8 +128,8 @@ def test_sigma_max_hides_the_mask_in_the_noise(bundled: Predictor) -> None:
         assert np.abs(pure - hinted).mean() < 1e-3
 
 
-def test_steps_report_progress_and_closing_cancels(ready: Predictor) -> None:
-    denoiser = Counter(ready._networks.denoiser)
+def test_steps_report_progress_and_closing_cancels(ready: Predictor, count: Count) -> None:
+    denoiser = count(ready.networks.denoiser)
     run = ready.steps(SamplingConfig(steps=10))
     assert next(run) == (1, 10)
     assert next(run) == (2, 10)
@@ -202,6 +206,209 @@ def test_a_device_that_is_not_there_is_said(name: str, monkeypatch: pytest.Monke
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     with pytest.raises(LSegDiffError, match=rf"device: .*'{name}'.*choose auto"):
         resolve_device(name)
+
+
+def strokes(generator: np.random.Generator, shape: tuple[int, int] = (90, 120)) -> np.ndarray:
+    """Two rectangles of each label."""
+    locked = np.zeros(shape, np.uint8)
+    for value in (FOREGROUND, BACKGROUND, FOREGROUND, BACKGROUND):
+        row, column = (generator.integers(side) for side in shape)
+        locked[row : row + generator.integers(1, 20), column : column + generator.integers(1, 20)] = value
+    return locked
+
+
+def some_hints(seed: int = 0) -> Hints:
+    generator = np.random.default_rng(seed)
+    return Hints(strokes(generator), generator.random((90, 120)) < 0.5)
+
+
+def test_expected_probability_is_the_first_estimate(ready: Predictor) -> None:
+    one = ready.predict(SamplingConfig(steps=1, seeds=(0, 3)))
+    assert np.array_equal(one.expected, one.probability)
+    for passes in ({}, {"zoom": True}):
+        prediction = ready.predict(SamplingConfig(steps=4, seeds=(0, 3), **passes))
+        assert np.array_equal(prediction.expected, one.probability)
+        assert np.abs(prediction.expected - prediction.probability).max() > 1e-3
+
+
+def test_without_hints_the_samplers_work_on_the_encoders_condition_alone(ready: Predictor, count: Count) -> None:
+    hint_encoder = count(ready.networks.hint_encoder)
+    prediction = ready.predict(SamplingConfig(steps=3, seeds=(4,)))
+    assert hint_encoder.calls == 0
+    geometry = Geometry.of(IMAGE)
+    cond = ready.encode(geometry.to_square(IMAGE, ready.size))
+    noise = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(4))
+    sigmas = sampling_sigmas(3, ready.manifest.model.schedule.sigma_max)
+    *_, last = SAMPLERS["ddim"](
+        lambda z, sigma: ready.denoise(z, sigma, cond), noise * float(sigmas[0]), sigmas, lambda: noise
+    )
+    assert np.array_equal(prediction.probability, geometry.from_square(ready.decode(last.z)[0]))
+
+
+def test_hints_change_the_result_and_leave_no_trace(ready: Predictor) -> None:
+    before = ready.predict().probability
+    locked, current = np.zeros((90, 120), np.uint8), np.zeros((90, 120), np.bool_)
+    locked[30:50, 40:70] = FOREGROUND
+    results = [before]
+    for hints in (Hints(locked), Hints(3 - locked), Hints(locked, current), Hints(locked, ~current)):
+        changed = ready.predict(hints=hints).probability
+        assert all(np.abs(changed - other).max() > 1e-3 for other in results)
+        results.append(changed)
+    assert np.array_equal(ready.predict().probability, before)
+    assert np.array_equal(ready.predict(hints=Hints(np.zeros_like(locked))).probability, before)
+
+
+def test_other_hints_do_not_run_the_image_encoder(ready: Predictor, count: Count) -> None:
+    encoder, hint_encoder = count(ready.networks.encoder), count(ready.networks.hint_encoder)
+    for seed in range(3):
+        ready.predict(hints=some_hints(seed))
+    assert (encoder.calls, hint_encoder.calls) == (0, 3)
+
+
+@pytest.mark.parametrize("passes", [{}, {"flip": True}, {"zoom": True}])
+def test_strokes_hold_in_the_mask_under_any_morphology(ready: Predictor, passes: dict[str, bool]) -> None:
+    generator = np.random.default_rng(1)
+    for _ in range(5):
+        hints = Hints(strokes(generator))
+        prediction = ready.predict(SamplingConfig(steps=1, **passes), hints)
+        for morphology in (
+            MorphologyConfig(),
+            MorphologyConfig(opening=generator.uniform(1, 9), min_area=500),
+            MorphologyConfig(threshold=0.7, smooth=generator.uniform(1, 9), closing=5, keep_largest=True),
+        ):
+            mask = prediction.refined(morphology).mask
+            assert mask[hints.locked == FOREGROUND].all()
+            assert not mask[hints.locked == BACKGROUND].any()
+
+
+@pytest.mark.parametrize("name", ["locked", "current"])
+def test_hints_of_another_size_are_named(ready: Predictor, name: str) -> None:
+    arrays = {"locked": np.zeros((90, 120), np.uint8), "current": np.zeros((90, 120), np.bool_)}
+    arrays[name] = arrays[name][:-1]
+    with pytest.raises(LSegDiffError, match=rf"{name}: has shape \(89, 120\), the image \(90, 120\)"):
+        ready.predict(hints=Hints(**arrays))
+
+
+@pytest.mark.parametrize("hints", [None, some_hints()], ids=["no hints", "hints"])
+def test_flip_gives_the_mirrored_image_the_mirrored_result(ready: Predictor, hints: Hints | None) -> None:
+    mirrored = None if hints is None else Hints(hints.locked[:, ::-1], hints.current[:, ::-1])
+
+    def asymmetry(sampling: SamplingConfig) -> float:
+        ready.set_image(IMAGE)
+        one = ready.predict(sampling, hints).probability
+        ready.set_image(IMAGE[:, ::-1])
+        return float(np.abs(one - ready.predict(sampling, mirrored).probability[:, ::-1]).max())
+
+    assert asymmetry(SamplingConfig(steps=2, seeds=(0, 1), flip=True)) < 1e-5
+    assert asymmetry(SamplingConfig(steps=2, seeds=(0, 1))) > 1e-2
+
+
+def test_flip_encodes_the_mirrored_image_once(predictor: Predictor, count: Count) -> None:
+    encoder, denoiser = count(predictor.networks.encoder), count(predictor.networks.denoiser)
+    predictor.set_image(IMAGE)
+    predictor.predict(SamplingConfig(steps=3))
+    assert (encoder.calls, denoiser.calls) == (1, 3)
+    predictor.predict(SamplingConfig(steps=3, flip=True))
+    predictor.predict(SamplingConfig(steps=3, flip=True), some_hints())
+    assert (encoder.calls, denoiser.calls) == (2, 15)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("zoom", [False, True])
+def test_progress_runs_through_all_passes(ready: Predictor, flip: bool, zoom: bool) -> None:
+    sampling = SamplingConfig(steps=3, flip=flip, zoom=zoom)
+    total = 3 * 2 ** (flip + zoom)
+    assert list(ready.steps(sampling)) == [(done, total) for done in range(1, total + 1)]
+
+
+def spot(size: int = 64) -> np.ndarray:
+    """A small square that is found, on a faint ground."""
+    square = np.full((1, size, size), 0.2, np.float32)
+    square[:, 8:16, 40:52] = 0.8
+    return square
+
+
+@pytest.fixture
+def two_passes(ready: Predictor, monkeypatch: pytest.MonkeyPatch) -> list[tuple[torch.Tensor, float]]:
+    """The first pass finds the spot, the second is sure of everything; returns the denoiser's states and levels."""
+    squares = iter([spot(), np.full_like(spot(), 0.9)])
+    monkeypatch.setattr(ready, "decode", lambda z: next(squares))
+    return watch(ready, monkeypatch)
+
+
+def test_zoom_replaces_the_probability_inside_the_crop_only(ready: Predictor, two_passes) -> None:
+    prediction = ready.predict(SamplingConfig(steps=1, zoom=True))
+    first = Geometry.of(IMAGE).from_square(spot()[0])
+    crop = Geometry.of(IMAGE).around(first >= 0.5, ZOOM_MARGIN, ZOOM_SMALLEST)
+    assert prediction.geometry == crop
+    top, left, bottom, right = crop.box
+    assert (bottom - top) * (right - left) < 90 * 120
+    expected = first.copy()
+    expected[top:bottom, left:right] = 0.9
+    assert np.array_equal(prediction.probability, expected)
+    samples = np.zeros((1, 90, 120), np.bool_)
+    samples[:, top:bottom, left:right] = True
+    assert np.array_equal(prediction.samples, samples)
+
+
+def test_zoom_starts_from_the_first_mask_at_partial_strength(ready: Predictor, two_passes) -> None:
+    prediction = ready.predict(SamplingConfig(steps=1, seeds=(6,), zoom=True))
+    schedule = ready.manifest.model.schedule
+    (_, full), (z, partial) = two_passes
+    assert full == schedule.sigma_max
+    assert partial == sampling_sigmas(1, schedule.sigma_max, ZOOM_STRENGTH)[0].item()
+    found = Geometry.of(IMAGE).from_square(spot()[0]) >= 0.5
+    mask = torch.from_numpy(prediction.geometry.mask_to_square(found, 64) >= 0.5)
+    assert mask.any()
+    noise = torch.randn((4, 8, 8), generator=torch.Generator().manual_seed(6))
+    expected = ready.encode_mask(mask[None, None].float())[0] + noise * partial
+    assert torch.equal(z[0], expected)
+
+
+def test_zoom_is_one_pass_when_nothing_is_found(ready: Predictor, monkeypatch, count: Count) -> None:
+    monkeypatch.setattr(ready, "decode", lambda z: np.full((1, 64, 64), 0.4, np.float32))
+    encoder = count(ready.networks.encoder)
+    assert list(ready.steps(SamplingConfig(steps=2, zoom=True))) == [(1, 4), (2, 4)]
+    prediction = ready.predict(SamplingConfig(steps=2, zoom=True))
+    assert (prediction.probability == np.float32(0.4)).all()
+    assert prediction.geometry == Geometry.of(IMAGE)
+    assert encoder.calls == 0
+
+
+def test_passes_stand_in_the_provenance(ready: Predictor) -> None:
+    prediction = ready.predict(SamplingConfig(steps=1, flip=True, zoom=True))
+    sampling = json.loads(json.dumps(prediction.provenance))["sampling"]
+    assert sampling == {"steps": 1, "sampler": "ddim", "seeds": [0], "flip": True, "zoom": True}
+
+
+def test_the_control_without_diffusion_gives_one_result_in_one_evaluation(direct: Predictor, count: Count) -> None:
+    direct.set_image(IMAGE)
+    denoiser = count(direct.networks.denoiser)
+    expected = direct.predict(SamplingConfig(steps=1))
+    for sampling in (SamplingConfig(steps=10), SamplingConfig(4, "heun", (3,)), SamplingConfig(2, "ddpm", (5, 6, 7))):
+        prediction = direct.predict(sampling)
+        assert np.array_equal(prediction.probability, expected.probability)
+        assert len(prediction.squares) == 1
+        assert prediction.provenance["sampling"]["steps"] == 1
+    assert denoiser.calls == 4
+    assert list(direct.steps(SamplingConfig(steps=10))) == [(1, 1)]
+
+
+def test_the_control_starts_from_zeros_at_sigma_max_in_each_pass(direct: Predictor, monkeypatch) -> None:
+    """It was trained on nothing else."""
+    seen = watch(direct, monkeypatch)
+    direct.set_image(IMAGE)
+    direct.predict(SamplingConfig(flip=True, zoom=True))
+    assert len(seen) == 4
+    assert not any(z.any() for z, _ in seen)
+    assert {sigma for _, sigma in seen} == {direct.manifest.model.schedule.sigma_max}
+
+
+def test_hints_and_passes_change_the_controls_result(direct: Predictor) -> None:
+    direct.set_image(IMAGE)
+    plain = direct.predict().probability
+    for sampling, hints in ((None, some_hints()), (SamplingConfig(flip=True), None), (SamplingConfig(zoom=True), None)):
+        assert np.abs(direct.predict(sampling, hints).probability - plain).max() > 1e-3
 
 
 def test_importing_the_core_loads_no_torch() -> None:

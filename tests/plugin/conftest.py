@@ -86,7 +86,14 @@ def predict() -> Callable[..., Prediction]:
     def make(shape: tuple[int, int], centre: tuple[float, float] = (0.5, 0.5)) -> Prediction:
         geometry = Geometry(shape, (0, 0, *shape))
         square = cone(centre)
-        return Prediction(geometry.from_square(square), square[None], geometry, MorphologyConfig(), {"image": {}})
+        return Prediction(
+            geometry.from_square(square),
+            geometry.from_square(square),
+            square[None],
+            geometry,
+            MorphologyConfig(),
+            {"image": {}},
+        )
 
     return make
 

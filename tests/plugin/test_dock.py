@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -14,6 +15,7 @@ from napari.utils.interactions import mouse_move_callbacks, mouse_press_callback
 from pycocotools import mask as mask_utils
 from qtpy.QtWidgets import QFileDialog
 
+from lsegdiff_core.bundle import MANIFEST
 from lsegdiff_core.predictor import Predictor
 from napari_lsegdiff._worker import OUT_OF_MEMORY
 
@@ -369,3 +371,32 @@ def run_started(dock, calls, qtbot) -> bool:
     dock.panel.button.click()
     qtbot.waitUntil(lambda: calls.denoise > 0, timeout=20_000)
     return dock.running
+
+
+def test_passes_reach_the_sampling(dock):
+    for flip, zoom in ((True, False), (True, True), (False, True), (False, False)):
+        dock.choices.flip.setChecked(flip)
+        dock.choices.zoom.setChecked(zoom)
+        assert (dock.choices.sampling.flip, dock.choices.sampling.zoom) == (flip, zoom)
+
+
+def test_passes_follow_the_bundles_default(dock, bundle, tmp_path):
+    folder = shutil.copytree(bundle, tmp_path / "zooming")
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest["sampling"].update(flip=True, zoom=True)
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    for choice, on in ((folder, True), (bundle, False)):
+        dock.choices.choose(str(choice))
+        assert (dock.choices.flip.isChecked(), dock.choices.zoom.isChecked()) == (on, on)
+
+
+def test_a_run_with_every_pass(viewer, dock, run, calls, monkeypatch):
+    viewer.add_image(np.random.default_rng(0).integers(0, 255, (100, 120, 3), dtype=np.uint8), name="a")
+    shown = []
+    monkeypatch.setattr(dock.panel, "show_progress", lambda done, total: shown.append((done, total)))
+    dock.choices.flip.setChecked(True)
+    dock.choices.zoom.setChecked(True)
+    assert run(), dock.status
+    assert calls.denoise == 12
+    assert [step for step in shown if step[1] > 1] == [(done, 12) for done in range(13)]
+    assert viewer.layers["a mask"].data.any()

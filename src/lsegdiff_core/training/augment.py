@@ -33,14 +33,14 @@ def augment(
     config
         How far each transform goes.
     generator
-        On the CPU; the only source of randomness.
+        On the CPU, wherever the images are; the only source of randomness.
 
     Returns
     -------
     tuple of Tensor
         Images (B, 3, size, size) float32 in [-1, 1]; masks (B, 1, size, size) float32, 0 or 1.
     """
-    affine = _affine(len(images), config, generator)
+    affine = _affine(len(images), config, generator).to(images.device)
     grid = functional.affine_grid(affine, [len(images), 1, size, size], align_corners=False)
     both = torch.cat([images, masks], dim=1).float() / 255.0
     moved = functional.grid_sample(both, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
@@ -79,7 +79,8 @@ def _paste(both: Tensor, share: float, generator: torch.Generator) -> Tensor:
     """Copy the lesion of the sample before into a ``share`` of the samples, with soft edges, unless it is large."""
     other = both.roll(1, dims=0)
     lesion = other[:, 3:]
-    chosen = (torch.rand(len(both), generator=generator) < share) & (lesion.mean(dim=(1, 2, 3)) < PASTE_AREA)
+    drawn = torch.rand(len(both), generator=generator).to(both.device) < share
+    chosen = drawn & (lesion.mean(dim=(1, 2, 3)) < PASTE_AREA)
     if not chosen.any():
         return both
     room = _inside(both[:, :3]) * chosen[:, None, None, None]
@@ -90,13 +91,13 @@ def _paste(both: Tensor, share: float, generator: torch.Generator) -> Tensor:
 
 def _highlight(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
     """Put white spots, as of wet tissue under a lamp, on a ``share`` of the samples."""
-    chosen = torch.rand(len(images), generator=generator) < share
-    field = torch.randn((len(images), 1, 28, 28), generator=generator)
+    chosen = (torch.rand(len(images), generator=generator) < share).to(images.device)
+    field = torch.randn((len(images), 1, 28, 28), generator=generator).to(images.device)
     if not chosen.any():
         return images
     spots = functional.interpolate(field[chosen], images.shape[2:], mode="bicubic")
     amount = ((spots - 2.0) * 4).clamp(0, 0.9) * _inside(images[chosen])
-    images[chosen] = torch.lerp(images[chosen], torch.ones(()), amount)
+    images[chosen] = torch.lerp(images[chosen], torch.ones_like(amount), amount)
     return images
 
 
@@ -115,13 +116,14 @@ def _recolour(images: Tensor, config: AugmentConfig, generator: torch.Generator)
     turn[:, 0, 0] = 1
     turn[:, 1, 1] = turn[:, 2, 2] = saturation * torch.cos(hue)
     turn[:, 1, 2], turn[:, 2, 1] = -saturation * torch.sin(hue), saturation * torch.sin(hue)
-    matrix = (torch.linalg.inv(YIQ) @ turn @ YIQ) * gain[:, None, None]
+    matrix = ((torch.linalg.inv(YIQ) @ turn @ YIQ) * gain[:, None, None]).to(images.device)
+    shift = (0.5 * (1 - gain) + offset * 0.5)[:, None, None, None].to(images.device)
     inside = _inside(images)
-    flat = torch.einsum("bij,bjhw->bihw", matrix, images) + (0.5 * (1 - gain) + offset * 0.5)[:, None, None, None]
+    flat = torch.einsum("bij,bjhw->bihw", matrix, images) + shift
     # the black border stays black
     coloured = (flat * inside).clamp(0, 1)
-    blurred = torch.rand(count, generator=generator) < config.blur
-    amount = torch.rand(count, generator=generator)[blurred, None, None, None]
+    blurred = (torch.rand(count, generator=generator) < config.blur).to(images.device)
+    amount = torch.rand(count, generator=generator).to(images.device)[blurred, None, None, None]
     sharp = coloured[blurred]
     soft = functional.avg_pool2d(functional.avg_pool2d(sharp, 3, 1, 1), 5, 1, 2)
     coloured[blurred] = torch.lerp(sharp, soft, amount)

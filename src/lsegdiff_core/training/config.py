@@ -29,13 +29,18 @@ class SourceConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Training images: folders, plus ``phantoms`` synthetic images drawn by the project itself."""
+    """Training images: folders, plus ``phantoms`` synthetic images drawn by the project itself.
+
+    Images without a lesion come ``repeat_empty`` times as often: they are rare, and false alarms are learnt from them.
+    """
 
     sources: tuple[SourceConfig, ...] = ()
     phantoms: int = 0
     validation_phantoms: int = 0
+    repeat_empty: int = 1
 
     def __post_init__(self) -> None:
+        require(self.repeat_empty >= 1, "repeat_empty", self.repeat_empty, "1 or more")
         for name in ("phantoms", "validation_phantoms"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
 

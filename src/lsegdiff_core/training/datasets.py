@@ -36,11 +36,14 @@ class Store:
         (N, 3, S, S) uint8.
     masks
         (N, 1, S, S) uint8, the share of the pixel that is foreground, 255 for all of it.
+    epoch
+        Indices of the images that make an epoch; one that is repeated stands there several times.
     """
 
     names: tuple[str, ...]
     images: Tensor
     masks: Tensor
+    epoch: tuple[int, ...]
 
     def __len__(self) -> int:
         return len(self.names)
@@ -67,7 +70,7 @@ def load_stores(config: DataConfig, data: Path, beside: Path, size: int) -> tupl
     """
     train, validation = split_pairs(config, data, beside)
     return (
-        _store(train, config.phantoms, TRAIN_PHANTOM_SEED, size, "training"),
+        _store(train, config.phantoms, TRAIN_PHANTOM_SEED, size, "training", config.repeat_empty),
         _store(validation, config.validation_phantoms, VALIDATION_PHANTOM_SEED, size, "validation"),
     )
 
@@ -89,7 +92,7 @@ def split_pairs(config: DataConfig, data: Path, beside: Path) -> tuple[list[Pair
     return train, validation
 
 
-def _store(pairs: list[Pair], phantoms: int, seed: int, size: int, part: str) -> Store:
+def _store(pairs: list[Pair], phantoms: int, seed: int, size: int, part: str, repeat_empty: int = 1) -> Store:
     if not pairs and not phantoms:
         raise LSegDiffError(f"data: the {part} part holds no images; add a source, a validation list or phantoms")
     count = len(pairs) + phantoms
@@ -103,7 +106,9 @@ def _store(pairs: list[Pair], phantoms: int, seed: int, size: int, part: str) ->
         covered = geometry.to_square(mask.astype(np.uint8) * np.uint8(255), size)
         masks[index, 0] = torch.from_numpy(covered.copy())
         names.append(name)
-    return Store(tuple(names), images, masks)
+    lesions = masks.flatten(1).amax(dim=1).gt(0).tolist()
+    epoch = tuple(index for index, lesion in enumerate(lesions) for _ in range(1 if lesion else repeat_empty))
+    return Store(tuple(names), images, masks, epoch)
 
 
 def _frames(pairs: list[Pair], phantoms: int, seed: int) -> Iterator[tuple[str, NDArray[np.uint8], NDArray[np.bool_]]]:
@@ -115,7 +120,7 @@ def _frames(pairs: list[Pair], phantoms: int, seed: int) -> Iterator[tuple[str, 
 
 
 def batch_indices(count: int, batch: int, step: int, seed: int) -> list[int]:
-    """Return the images of training step ``step``: each image once an epoch, in an order drawn from (seed, epoch).
+    """Return the places in the epoch that training step ``step`` takes, in an order drawn from (seed, epoch).
 
     A function of its arguments alone, so that a resumed run sees the batches that it would have seen.
     """

@@ -167,7 +167,7 @@ class _Run:
     def advance(self, store: Store) -> dict[str, float]:
         """Do one training step; return the parts of its loss."""
         config, step = self.config, self.step
-        indices = batch_indices(len(store), config.batch, step, self.seed)
+        indices = [store.epoch[place] for place in batch_indices(len(store.epoch), config.batch, step, self.seed)]
         self.task.model.train()
         loss, parts = self.task.loss(store.images[indices], store.masks[indices], step, step_generator(self.seed, step))
         for group, peak in zip(self.optimiser.param_groups, self.peaks, strict=True):

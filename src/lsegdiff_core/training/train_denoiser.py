@@ -101,9 +101,8 @@ class DenoiserTask:
         model, weights = self.model, self.config.loss
         assert isinstance(model, ConditionalDenoiser)
         size = self.config.size_at(step, self.config.denoiser.steps)
-        image, mask = augment(images, masks, size, self.config.augment, generator)
-        image = image.to(self.device, memory_format=torch.channels_last)
-        mask = mask.to(self.device)
+        image, mask = augment(images.to(self.device), masks.to(self.device), size, self.config.augment, generator)
+        image = image.contiguous(memory_format=torch.channels_last)
         with torch.no_grad():
             z0 = self.vae.encode(mask)[0] * self.latent_scale
         noise = torch.randn((3, *z0.shape), generator=generator).to(self.device)

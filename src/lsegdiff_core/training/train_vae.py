@@ -45,8 +45,7 @@ class VAETask:
         vae = self.model
         assert isinstance(vae, MaskVAE)
         size = self.config.size_at(step, self.config.vae.steps)
-        _, mask = augment(images, masks, size, self.config.augment, generator)
-        mask = mask.to(self.device)
+        _, mask = augment(images.to(self.device), masks.to(self.device), size, self.config.augment, generator)
         with mixed_precision(self.device):
             mean, log_variance = (part.float() for part in vae.encode(mask))
             noise = torch.randn(mean.shape, generator=generator).to(self.device)

@@ -150,3 +150,58 @@ def test_content_of_the_box_alone_fills_the_square() -> None:
     square = Geometry.of(image).to_square(image, 32)
     assert (square[1:, 1:] == 150).all()
     assert square.min() > 100, "the filter may look over the edge of the box, but not far"
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "smallest", "expected"),
+    [
+        pytest.param((40, 60), (90, 110), 0.1, (30, 60, 70, 140), id="its own size on both sides"),
+        pytest.param((40, 60), (90, 110), 0.5, (25, 50, 75, 150), id="smallest share"),
+        pytest.param((40, 50), (50, 150), 0.1, (0, 0, 100, 200), id="the longer side counts"),
+        pytest.param((0, 20), (0, 20), 0.1, (0, 0, 40, 80), id="top left corner"),
+        pytest.param((80, 100), (180, 200), 0.1, (60, 120, 100, 200), id="bottom right corner"),
+        pytest.param((10, 90), (10, 190), 0.1, (0, 0, 100, 200), id="nearly everything"),
+    ],
+)
+def test_crop_around_a_mask(
+    rows: tuple[int, int], columns: tuple[int, int], smallest: float, expected: tuple[int, int, int, int]
+) -> None:
+    mask = np.zeros((100, 200), np.bool_)
+    mask[slice(*rows), slice(*columns)] = True
+    crop = Geometry((100, 200), (0, 0, 100, 200)).around(mask, margin=0.5, smallest=smallest)
+    assert crop == Geometry((100, 200), expected)
+
+
+def test_crop_holds_the_mask_with_its_margin_in_the_proportions_of_the_box() -> None:
+    generator = np.random.default_rng(0)
+    for _ in range(300):
+        shape = tuple(generator.integers(6, 160, 2))
+        top, left = (generator.integers(0, side // 2) for side in shape)
+        bottom, right = (generator.integers(side // 2 + 1, side + 1) for side in shape)
+        height, width = bottom - top, right - left
+        mask = np.zeros(shape, np.bool_)
+        mask[generator.integers(shape[0]), generator.integers(shape[1])] = True  # may lie outside the box
+        points = generator.integers((top, left), (bottom, right), (generator.integers(1, 4), 2))
+        mask[tuple(points.T)] = True
+        margin, smallest = generator.uniform(0, 1), generator.uniform(0.05, 1)
+
+        crop = Geometry(shape, (top, left, bottom, right)).around(mask, margin, smallest)
+        first, second, third, fourth = crop.box
+        tall, wide = third - first, fourth - second
+        assert crop.shape == shape
+        assert top <= first < third <= bottom
+        assert left <= second < fourth <= right
+        assert tall >= smallest * height - 0.5
+        assert wide >= smallest * width - 0.5
+        assert abs(tall / height - wide / width) <= 0.5 / height + 0.5 / width + 1e-9
+
+        rows, columns = (np.flatnonzero(mask[top:bottom, left:right].any(axis=axis)) for axis in (1, 0))
+        for lines, start, stop, side in (
+            (rows, first - top, third - top, height),
+            (columns, second - left, fourth - left, width),
+        ):
+            room = margin * (lines[-1] + 1 - lines[0]) - 1  # rounding takes less than a pixel
+            assert start <= lines[0]
+            assert stop > lines[-1]
+            assert start == 0 or lines[0] - start >= room
+            assert stop == side or stop - lines[-1] - 1 >= room

@@ -43,3 +43,18 @@ def test_time_at_inverts_sigma_at(sigma: float) -> None:
     time = time_at(sigma)
     assert 0 < time < 1
     assert sigma_at(torch.tensor(time, dtype=torch.float64)).item() == pytest.approx(sigma, rel=1e-9)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 10, 50])
+@pytest.mark.parametrize("strength", [0.1, 0.5, 0.999])
+def test_partial_strength_starts_lower_and_falls_to_zero(steps: int, strength: float) -> None:
+    sigmas = sampling_sigmas(steps, 80.0, strength)
+    assert sigmas.shape == (steps + 1,)
+    assert sigmas[0].item() == pytest.approx(math.tan(strength * math.atan(80.0)), rel=1e-12)
+    assert sigmas[-1].item() == 0.0
+    assert (sigmas.diff() < 0).all()
+
+
+def test_full_strength_changes_nothing() -> None:
+    assert torch.equal(sampling_sigmas(5, 80.0, 1.0), sampling_sigmas(5, 80.0))
+    assert sampling_sigmas(5, 80.0, 1.0)[0].item() == 80.0

@@ -55,7 +55,7 @@ def store() -> Store:
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(1, 256, (7, 3, 4, 4), dtype=torch.uint8, generator=generator)
     masks = torch.randint(0, 256, (7, 1, 4, 4), dtype=torch.uint8, generator=generator)
-    return Store(tuple(f"{letter}.png" for letter in "abcdefg"), images, masks)
+    return Store(tuple(f"{letter}.png" for letter in "abcdefg"), images, masks, tuple(range(7)))
 
 
 CONFIG = OptimConfig(steps=12, batch=2, lr=0.1, encoder_lr=0.05, warmup=2, log_every=4, validate_every=5, ema=0.9)
