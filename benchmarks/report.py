@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 DOCS = ROOT / "docs"
 # The released bundle; the other folders of results are earlier releases and trainings for comparison.
-RELEASED = "polyp-0.1.0"
+RELEASED = "polyp-0.2.0"
 
 Row = dict[str, Any]
 

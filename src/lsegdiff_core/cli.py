@@ -218,6 +218,9 @@ def train(
     weights: Annotated[
         str, typer.Option(help="best (highest validation score) or last (the end of the schedule).")
     ] = "best",
+    min_confidence: Annotated[
+        float, typer.Option(min=0.0, max=0.99, help="Default of the bundle, to be chosen on validation images.")
+    ] = 0.0,
     device: Device = "auto",
 ) -> None:
     """Train a model and write its bundle.
@@ -255,7 +258,7 @@ def train(
         print(f"stopped; the same command goes on from {out}")
         raise typer.Exit(130) from None
     target = bundle or out / "bundle"
-    manifest = release(settings, out, target, weights)
+    manifest = release(settings, out, target, weights, min_confidence)
     print(f"wrote     {target} (validation {manifest.training['validation']})")
 
 

@@ -17,7 +17,9 @@ TOLERANCE = 1e-4
 REPLAY_SEED = 2
 
 
-def release(config: TrainConfig, out: Path, folder: Path, weights: str = "best") -> Manifest:
+def release(
+    config: TrainConfig, out: Path, folder: Path, weights: str = "best", min_confidence: float = 0.0
+) -> Manifest:
     """Write the weights of the training in ``out`` as a bundle, with a test image and its result.
 
     Parameters
@@ -30,6 +32,8 @@ def release(config: TrainConfig, out: Path, folder: Path, weights: str = "best")
         The bundle's folder.
     weights
         ``best`` or ``last``; see `lsegdiff_core.training.run.collect`.
+    min_confidence
+        The bundle's default of `lsegdiff_core.config.MorphologyConfig.min_confidence`, chosen on validation images.
     """
     networks, measures = collect(config, out, weights)
     manifest = Manifest(
@@ -41,6 +45,7 @@ def release(config: TrainConfig, out: Path, folder: Path, weights: str = "best")
         latent_scale=networks.latent_scale,
         sampling=SamplingConfig(steps=1) if config.model.method == "direct" else SamplingConfig(),
         threshold=0.5,
+        min_confidence=min_confidence,
         training={"config": to_dict(config), "validation": {key: round(value, 4) for key, value in measures.items()}},
     )
     save_bundle(folder, manifest, networks)

@@ -80,9 +80,10 @@ class OptimConfig:
     ema: float = 0.999
     log_every: int = 20
     validate_every: int = 200
+    save_every: int = 200
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "log_every", "validate_every"):
+        for name in ("steps", "batch", "log_every", "validate_every", "save_every"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in ("lr", "encoder_lr", "clip"):
             require(0 < getattr(self, name) < math.inf, name, getattr(self, name), "positive")

@@ -107,6 +107,8 @@ def fit(
             if run.step >= end:
                 break
             meter.add(run.advance(store))
+            if run.step % config.save_every == 0:  # what a kill can take is less than this
+                run.save()
             if run.step % config.log_every == 0:
                 rate = config.batch * meter.steps / meter.seconds
                 left = (config.steps - run.step) * config.batch / rate

@@ -1,7 +1,9 @@
 """The loop with a task small enough to reason about; test_stages.py has the real ones."""
 
+import dataclasses
 import itertools
 import math
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,6 +105,20 @@ def test_stopped_and_resumed_is_uninterrupted(
     resumed = last(tmp_path / "x")
     for part in ("model", "ema", "optimiser", "step"):
         assert same(resumed[part], uninterrupted[part]), part
+
+
+def test_a_kill_loses_only_what_came_after_the_last_save(
+    store: Store, uninterrupted: dict[str, object], tmp_path: Path
+) -> None:
+    config = dataclasses.replace(CONFIG, save_every=3)
+    run = fit(Line(), store, config, 3, tmp_path / "x")
+    assert next(run).step == 4
+    (tmp_path / "killed").mkdir()
+    shutil.copy(tmp_path / "x" / "last.pt", tmp_path / "killed")  # as the disk would be found
+    assert last(tmp_path / "killed")["step"] == 3
+    list(fit(Line(), store, config, 3, tmp_path / "killed"))
+    for part in ("model", "ema", "optimiser", "step"):
+        assert same(last(tmp_path / "killed")[part], uninterrupted[part]), part
 
 
 def test_closing_after_a_report_saves_and_resumes(
