@@ -20,14 +20,17 @@ DOCS = ROOT / "docs"
 RELEASED = "polyp-0.2.0"
 
 Row = dict[str, Any]
+# Columns that rows of images and summaries share but that are no setting.
+MEASURES = {"dice", "iou", "hd95", "reconstruction", "single", "best", "agreement"}
 
 INTRODUCTION = """\
 # Benchmarks
 
 Written by `make bench` from the files in [benchmarks/results](../benchmarks/README.md); edit those commands, not this
 page. Every table names the command that measured it, with its commit and hardware. Dice and IoU are means over
-images at the images' own size, with 95 % bootstrap intervals over images. Of PraNet's 62 test frames of
-CVC-ClinicDB 54 are at hand.
+images at the images' own size. The 95 % bootstrap intervals take images as independent: frames of one video are not,
+so the intervals of CVC-ClinicDB are too narrow, and PraNet's test frames of it share videos with its training frames.
+Of those 62 test frames 54 are at hand.
 """
 
 
@@ -87,7 +90,10 @@ def seeds() -> Iterable[str]:
 
 def validation() -> Iterable[str]:
     yield "## Validation lists\n"
-    yield "Defaults are chosen on these; the trainings never saw them.\n"
+    yield (
+        "Defaults and weights are chosen on these; the trainings never saw them. Frames of PolypGen may have "
+        "neighbours among the training frames; the three CVC sequences have none.\n"
+    )
     rows, sources = [], []
     for folder in folders():
         for name in ("validation-kvasir", "validation-cvc", "validation-polypgen"):
@@ -115,7 +121,14 @@ def compute() -> Iterable[str]:
                 ]
                 for row in result["summary"]
             ]
-            head = ["setting", "Dice", "mean of single samples", "best sample", "pairwise IoU", "s / image"]
+            head = [
+                "setting",
+                "Dice",
+                "single samples",
+                "best sample, chosen with the truth",
+                "pairwise IoU",
+                "s / image",
+            ]
             yield table(f"{folder.name}, {path.stem.removeprefix('compute-')}", head, rows, [result])
             if folder.name == RELEASED:
                 pareto(result)
@@ -134,10 +147,10 @@ def interaction() -> Iterable[str]:
             result = json.loads(path.read_text(encoding="utf-8"))
             counts = range(len(result["summary"][0]["iou"]))
             rows = [
-                [row["method"], *(f"{value:.4f}" for value in row["iou"]), f"{row['seconds_per_touch']:.3f}"]
+                [row["method"], *(f"{value:.4f}" for value in row["iou"]), f"{row['seconds_per_touch'] or 0:.3f}"]
                 for row in result["summary"]
             ]
-            head = ["method", *(f"IoU after {count}" for count in counts), "s / touch"]
+            head = ["method", *(f"IoU after {count}" for count in counts), "s / touch, median"]
             yield table(f"{folder.name}, {path.stem.removeprefix('interactive-')}", head, rows, [result])
 
 
@@ -238,8 +251,9 @@ def pareto(result: Row) -> None:
 
 
 def histogram(result: Row) -> None:
-    steps = default_row(result)["steps"]
-    values = [row["dice"] for row in result["images"] if row["steps"] == steps]
+    chosen = default_row(result)
+    steps, fields = chosen["steps"], [name for name in result["images"][0] if name in chosen and name not in MEASURES]
+    values = [row["dice"] for row in result["images"] if all(row[name] == chosen[name] for name in fields)]
     figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
     axes.hist(values, bins=[number / 40 for number in range(41)])
     axes.set(xlabel=f"Dice of an image, {steps} steps", ylabel="images", xlim=(0, 1))

@@ -22,7 +22,7 @@ from lsegdiff_core.files import write_bytes, write_text
 if TYPE_CHECKING:
     from lsegdiff_core.models.networks import Networks
 
-FORMAT = 1
+FORMAT = 2
 BUNDLED = Path(__file__).parent / "bundles"
 MANIFEST = "bundle.json"
 REPLAY = "replay.safetensors"
@@ -111,6 +111,11 @@ def read_manifest(folder: Path) -> Manifest:
     if version > FORMAT:
         raise LSegDiffError(
             f"{path}: format {version} is newer than this version reads ({FORMAT}); update napari-lsegdiff"
+        )
+    if version < FORMAT:
+        raise LSegDiffError(
+            f"{path}: format {version} is of an earlier version and lacks networks that this one needs ({FORMAT}); "
+            "train it anew"
         )
     return from_dict(Manifest, data, str(path))
 

@@ -28,9 +28,9 @@ def measure(predictor: Predictor, pairs: Sequence[Pair], settings: Sequence[Sett
     rows: Rows = []
     with typer.progressbar(length=len(pairs), label="evaluate", file=sys.stderr) as bar:
         for row in evaluate(predictor, pairs, settings):
-            rows.append(row)
-            if len(rows) % len(settings) == 0:
+            if not rows or rows[-1]["name"] != row["name"]:
                 bar.update(1)
+            rows.append(row)
     summary = summarise(rows)
     print("steps    n   Dice   [95 % interval]    IoU    [95 % interval]    HD95 px   s/image   setting")
     for row in summary:
@@ -40,10 +40,16 @@ def measure(predictor: Predictor, pairs: Sequence[Pair], settings: Sequence[Sett
             f"{row['seconds_per_image']:7.3f}   {_describe(row)}"
         )
     first = summary[0]
-    print(f"mask VAE round trip: Dice {first['reconstruction']:.4f}, worst image {first['reconstruction_worst']:.4f}")
+    if first["reconstruction"] is not None:
+        worst = first["reconstruction_worst"]
+        print(f"mask VAE round trip: Dice {first['reconstruction']:.4f}, worst image {worst:.4f}")
     if first["empty"]:
         print(f"frames without a lesion: {first['empty']}, of which {first['false_alarms']:.0%} get a mask")
     return rows, summary
+
+
+def _seconds(value: float | None) -> str:
+    return "no time" if value is None else f"{value:.3f} s"
 
 
 def _describe(row: dict[str, Any]) -> str:
@@ -147,5 +153,5 @@ def bench_interactive(
     print("method        n   mean IoU after 0, 1, 2, … touches")
     for row in summary:
         scores = "  ".join(f"{score:.4f}" for score in row["iou"])
-        print(f"{row['method']:12s} {row['n']:4d}  {scores}   {row['seconds_per_touch']:.3f} s a touch")
+        print(f"{row['method']:12s} {row['n']:4d}  {scores}   {_seconds(row['seconds_per_touch'])} a touch")
     write_json(json_file, summary, rows, describe_run(predictor))

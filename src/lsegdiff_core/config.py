@@ -1,4 +1,4 @@
-"""Every setting of the project as frozen dataclasses with a strict JSON form."""
+"""The settings of models and predictions as frozen dataclasses with a strict JSON form."""
 
 from __future__ import annotations
 

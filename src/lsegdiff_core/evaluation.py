@@ -7,7 +7,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +65,10 @@ def evaluate(predictor: Predictor, pairs: Sequence[Pair], settings: Sequence[Set
     ------
     dict
         One row an image and setting: name, `Setting.fields`, lesion and found (whether the true mask and the mask
-        hold a pixel), presence, dice, iou, hd95 (pixels), seconds (geometry, encoder, sampling, decoder, geometry and
-        morphology; without reading the file) and reconstruction, the Dice of the true mask after a round trip through
-        the mask VAE. With several seeds also those of `compare_samples`.
+        hold a pixel), dice, iou, hd95 (pixels), seconds (geometry, encoder, sampling, decoder, geometry and
+        morphology; without reading the file) and reconstruction, the Dice of the true mask after a round trip
+        through the mask VAE (None without diffusion). With several seeds also those of `compare_samples`. Settings
+        that come to the same are measured once.
 
     Raises
     ------
@@ -76,9 +77,12 @@ def evaluate(predictor: Predictor, pairs: Sequence[Pair], settings: Sequence[Set
     """
     for pair in pairs:
         image, truth = pair.read()
-        predictor.set_image(image, pair.image.name)
-        rebuilt = dice(reconstruct(predictor, image, truth), truth)
-        for setting in settings:
+        # the decoder of the control was trained away from the encoder
+        diffusion = predictor.manifest.model.method == "diffusion"
+        rebuilt = dice(reconstruct(predictor, image, truth), truth) if diffusion else None
+        for setting in dict.fromkeys(
+            replace(given, sampling=predictor.effective(given.sampling)) for given in settings
+        ):
             began = time.perf_counter()
             predictor.set_image(image, pair.image.name)
             prediction = predictor.predict(setting.sampling).refined(setting.morphology)
@@ -135,6 +139,8 @@ def _means(rows: Sequence[Row]) -> Row:
     def mean(values: Sequence[float]) -> float | None:
         return float(np.mean(values)) if values else None
 
+    rebuilt = [row["reconstruction"] for row in rows if row["reconstruction"] is not None]
+
     dice_low, dice_high = bootstrap_interval([row["dice"] for row in rows])
     iou_low, iou_high = bootstrap_interval([row["iou"] for row in rows])
     empty = [row for row in rows if not row["lesion"]]
@@ -151,8 +157,8 @@ def _means(rows: Sequence[Row]) -> Row:
         "empty": len(empty),
         "false_alarms": mean([row["found"] for row in empty]),
         "seconds_per_image": mean([row["seconds"] for row in rows]),
-        "reconstruction": mean([row["reconstruction"] for row in rows]),
-        "reconstruction_worst": min(row["reconstruction"] for row in rows),
+        "reconstruction": mean(rebuilt),
+        "reconstruction_worst": min(rebuilt, default=None),
         **{name: mean([row[name] for row in rows]) for name in ("single", "best", "agreement") if name in rows[0]},
     }
 

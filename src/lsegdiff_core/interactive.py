@@ -81,7 +81,7 @@ def interact(
     Yields
     ------
     dict
-        One row an image: name, method, iou (before the first touch and after each) and seconds (mean time of a
+        One row an image: name, method, iou (before the first touch and after each) and seconds (of each
         touch: reading the stroke, hints, sampling and refinement).
 
     Raises
@@ -107,7 +107,7 @@ def interact(
             mask = painted if method == "paint" else predictor.predict(sampling, Hints(locked, painted)).mask
             seconds.append(time.perf_counter() - began)
             scores.append(iou(mask, truth))
-        yield {"name": pair.name, "method": method, "iou": scores, "seconds": float(np.mean(seconds or [0.0]))}
+        yield {"name": pair.name, "method": method, "iou": scores, "seconds": seconds}
 
 
 def summarise_interaction(rows: Sequence[Row]) -> list[Row]:
@@ -116,6 +116,7 @@ def summarise_interaction(rows: Sequence[Row]) -> list[Row]:
     for method in dict.fromkeys(row["method"] for row in rows):
         scores = np.array([row["iou"] for row in rows if row["method"] == method])
         gains = scores - scores[:, :1]
+        seconds = [value for row in rows if row["method"] == method for value in row["seconds"]]
         summary.append(
             {
                 "method": method,
@@ -123,7 +124,7 @@ def summarise_interaction(rows: Sequence[Row]) -> list[Row]:
                 "iou": scores.mean(axis=0).tolist(),
                 "gain": gains.mean(axis=0).tolist(),
                 "gain_interval": [bootstrap_interval(gain) for gain in gains.T],
-                "seconds_per_touch": float(np.mean([row["seconds"] for row in rows if row["method"] == method])),
+                "seconds_per_touch": float(np.median(seconds)) if seconds else None,
             }
         )
     return summary

@@ -25,10 +25,11 @@ class Prediction:
     probability
         (H, W) float32 in [0, 1]: mean over the seeds.
     expected
-        (H, W) float32 in [0, 1]: the probability in the model's first estimate, from pure noise. It is the mean over
-        all masks that the model holds possible, where a sample is one of them: it says how sure the model is.
+        (H, W) float32 in [0, 1]: the probability in the model's first estimate, from pure noise. It is about the mean
+        over all masks that the model holds possible, where a sample is one of them: it says how sure the model is.
     squares
-        (K, S, S) float32 in [0, 1]: each seed's probability in the network's square.
+        (K, S, S) float32 in [0, 1]: each seed's probability in the network's square, after a zoomed second pass in
+        that of the crop.
     geometry
         Where that square lies in the image.
     morphology

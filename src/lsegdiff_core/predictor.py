@@ -22,7 +22,7 @@ from lsegdiff_core.data.images import to_rgb
 from lsegdiff_core.diffusion.samplers import SAMPLERS
 from lsegdiff_core.diffusion.schedule import sampling_sigmas
 from lsegdiff_core.errors import LSegDiffError
-from lsegdiff_core.hints import Hints
+from lsegdiff_core.hints import BACKGROUND, FOREGROUND, Hints
 from lsegdiff_core.models.hint_encoder import with_hints
 from lsegdiff_core.models.mask_vae import STRIDE
 from lsegdiff_core.models.networks import place
@@ -38,8 +38,8 @@ class Progress(NamedTuple):
     total: int
 
 
-# The second pass of ``zoom``: how far the sampler goes back, the crop's margin and its smallest side; chosen on
-# validation images, docs/benchmarks.md has the table.
+# The second pass of ``zoom``: how far the sampler goes back, the crop's margin as a share of the mask, and its smallest
+# side as a share of the image's.
 ZOOM_STRENGTH, ZOOM_MARGIN, ZOOM_SMALLEST = 0.5, 0.5, 0.5
 
 
@@ -185,7 +185,8 @@ class Predictor:
 
     def encode_mask(self, mask: Tensor) -> Tensor:
         """Return the latent (B, C, h, w) of square masks (B, 1, S, S) float32 of 0 and 1, scaled to unit variance."""
-        mean: Tensor = self.networks.vae.encode(mask.to(self.device))[0]
+        with self._full_precision():
+            mean: Tensor = self.networks.vae.encode(mask.to(self.device))[0]
         return mean * self.networks.latent_scale
 
     def decode(self, z: Tensor) -> NDArray[np.float32]:
@@ -200,6 +201,12 @@ class Predictor:
         with self._full_precision():
             encoded: Tensor = self.networks.hint_encoder(torch.from_numpy(planes.copy())[None].to(self.device))
         return encoded
+
+    def effective(self, sampling: SamplingConfig) -> SamplingConfig:
+        """Return the sampling that is done: without diffusion one evaluation gives the mask, whatever was asked."""
+        if self.manifest.model.method == "diffusion":
+            return sampling
+        return replace(sampling, steps=1, sampler="ddim", seeds=sampling.seeds[:1])
 
     def steps(
         self, sampling: SamplingConfig | None = None, hints: Hints | None = None
@@ -224,14 +231,14 @@ class Predictor:
         if self._image is None:
             raise LSegDiffError("image: none is set; call set_image first")
         rgb, view, image = self._image
-        sampling = sampling or self.manifest.sampling
-        if self.manifest.model.method == "direct":  # nothing is sampled: one evaluation gives the mask
-            sampling = replace(sampling, steps=1, sampler="ddim", seeds=sampling.seeds[:1])
+        sampling = self.effective(sampling or self.manifest.sampling)
         total = sampling.total_steps
         sample, expected = yield from self._pass(view, sampling, hints, None, Progress(0, total))
         geometry, squares = view.geometry, sample
         probability = geometry.from_square(squares.mean(axis=0))
         found = probability >= self.manifest.threshold
+        if hints is not None:
+            found = (found | (hints.locked == FOREGROUND)) & (hints.locked != BACKGROUND)
         if sampling.zoom and found.any():
             geometry = geometry.around(found, ZOOM_MARGIN, ZOOM_SMALLEST)
             closer = _View(self, rgb, geometry)
@@ -319,7 +326,9 @@ class Predictor:
             z = step.z
             yield Progress(progress.done + step.i + 1, progress.total)
         sample = self.decode(z)
-        squares = np.stack([sample, sample if sampling.steps == 1 else self.decode(estimates[0])])
+        # the second pass starts from a mask: what it expects is not asked for
+        expected = sample if sampling.steps == 1 or start is not None else self.decode(estimates[0])
+        squares = np.stack([sample, expected])
         if not np.isfinite(squares).all():
             raise LSegDiffError(f"bundle '{self.manifest.name}': gives values that are not finite; get it again")
         return squares

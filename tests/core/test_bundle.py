@@ -95,6 +95,12 @@ def test_an_unknown_key_is_named(copy: Path) -> None:
         read_manifest(copy)
 
 
+def test_an_older_format_says_what_to_do(copy: Path) -> None:
+    _edit(copy, format=FORMAT - 1)
+    with pytest.raises(LSegDiffError, match=r"format 1 is of an earlier version.*train it anew"):
+        load_networks(copy)
+
+
 def test_a_manifest_without_format_is_refused(copy: Path) -> None:
     (copy / MANIFEST).write_text("[]")
     with pytest.raises(LSegDiffError, match="no format number"):

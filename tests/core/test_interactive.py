@@ -98,7 +98,7 @@ def test_every_touch_has_a_score(predictor: Predictor, images: list[Pair]) -> No
         (name, method) for method in ("re-diffuse", "paint") for name in ("f0", "f1")
     ]
     assert {len(row["iou"]) for row in rows} == {4}
-    assert all(row["seconds"] > 0 for row in rows)
+    assert all(len(row["seconds"]) == 3 and min(row["seconds"]) > 0 for row in rows)
     for again, painted in zip(rows[:2], rows[2:], strict=True):
         assert again["iou"][0] == painted["iou"][0], "before the first touch the masks are one"
         assert again["iou"] != painted["iou"]
@@ -142,15 +142,16 @@ def test_the_model_hears_of_all_touches_so_far_and_of_the_mask(predictor: Predic
 
 def test_interaction_is_summarised_by_hand() -> None:
     rows = [
-        {"name": "a", "method": "paint", "iou": [0.2, 0.4], "seconds": 0.1},
-        {"name": "b", "method": "paint", "iou": [0.6, 0.6], "seconds": 0.3},
-        {"name": "a", "method": "re-diffuse", "iou": [0.2, 0.9], "seconds": 0.5},
+        {"name": "a", "method": "paint", "iou": [0.2, 0.4], "seconds": [0.1]},
+        {"name": "b", "method": "paint", "iou": [0.6, 0.6], "seconds": [0.3, 0.4]},
+        {"name": "a", "method": "re-diffuse", "iou": [0.2, 0.9], "seconds": []},
     ]
     painted, again = summarise_interaction(rows)
     assert (painted["method"], painted["n"], again["method"], again["n"]) == ("paint", 2, "re-diffuse", 1)
     assert painted["iou"] == pytest.approx([0.4, 0.5])
     assert painted["gain"] == pytest.approx([0.0, 0.1])
-    assert painted["seconds_per_touch"] == pytest.approx(0.2)
+    assert painted["seconds_per_touch"] == pytest.approx(0.3)
+    assert again["seconds_per_touch"] is None
     assert again["gain"] == pytest.approx([0.0, 0.7])
     assert painted["gain_interval"][0] == (0.0, 0.0)
     low, high = painted["gain_interval"][1]

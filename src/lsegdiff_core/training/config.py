@@ -124,6 +124,10 @@ class LossConfig:
     top: float = 0.3
     recycle: float = 0.5
 
+    def __post_init__(self) -> None:
+        for name in ("top", "recycle"):
+            require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "in [0, 1]")
+
 
 @dataclass(frozen=True)
 class HintConfig:

@@ -12,10 +12,11 @@ from torch.nn import functional
 from lsegdiff_core.models.hint_encoder import BACKGROUND, CURRENT, FOREGROUND, PLANES
 from lsegdiff_core.training.config import HintConfig
 from lsegdiff_core.training.losses import box_blur, wide_blur
+from lsegdiff_core.training.precision import without_autocast
 
 # Shares of the kinds of stroke; the rest are scribbles.
 DISC, STROKE = 0.5, 0.25
-# Shares of the hinted samples whose first round is a box, or starts from a rough outline of the lesion.
+# Shares of the hinted samples that get a box beside their strokes, or start from a rough outline of the lesion.
 BOX, OUTLINE = 0.12, 0.2
 # Share of the hinted samples that come with the current mask.
 WITH_CURRENT = 0.85
@@ -71,6 +72,7 @@ def simulate_hints(truth: Tensor, segment: Segment, config: HintConfig, generato
     return planes
 
 
+@without_autocast
 def draw_strokes(truth: Tensor, current: Tensor, generator: torch.Generator) -> Tensor:
     """Draw one stroke a sample, about in the middle of the largest error of ``current``.
 
@@ -131,6 +133,7 @@ def outside_box(truth: Tensor, generator: torch.Generator) -> Tensor:
     return (~inside).float() * (truth.amax(dim=(1, 2, 3), keepdim=True) > 0.5)
 
 
+@without_autocast
 def corrupt(truth: Tensor, generator: torch.Generator) -> Tensor:
     """Return a rough version of each mask: shifted, turned and scaled about its middle, its contour redrawn.
 

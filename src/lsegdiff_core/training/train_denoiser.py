@@ -165,12 +165,13 @@ class DenoiserTask:
         recycled = ~top & (again < losses.recycle) & (step >= self.config.denoiser.steps // 20)
         rough = corrupt(mask, generator)
         base = z0.clone()
-        parts = {
-            "own": recycled & (kind >= CORRUPTED + TWICE),
-            "twice": recycled & (kind >= CORRUPTED) & (kind < CORRUPTED + TWICE),
-            "rough": recycled & (kind < CORRUPTED),
-        }
-        own, twice, corrupted = (torch.nonzero(part).flatten().to(self.device) for part in parts.values())
+        masks = (
+            recycled & (kind >= CORRUPTED + TWICE),
+            recycled & (kind >= CORRUPTED) & (kind < CORRUPTED + TWICE),
+            recycled & (kind < CORRUPTED),
+        )
+        own, twice, corrupted = (torch.nonzero(part).flatten().to(self.device) for part in masks)
+        # also under hints this is the estimate without them: the mask that the user corrects
         base[own] = batch.estimate[own]
         with torch.no_grad():
             if len(twice):
