@@ -35,7 +35,17 @@ Of those 62 test frames 54 are at hand.
 
 
 def main() -> None:
-    parts = [INTRODUCTION, *lists(), *seeds(), *validation(), *compute(), *interaction(), *speed(), *training()]
+    parts = [
+        INTRODUCTION,
+        *lists(),
+        *seeds(),
+        *validation(),
+        *compute(),
+        *samples(),
+        *interaction(),
+        *speed(),
+        *training(),
+    ]
     (DOCS / "benchmarks.md").write_text("\n".join(parts), encoding="utf-8")
 
 
@@ -133,6 +143,30 @@ def compute() -> Iterable[str]:
             if folder.name == RELEASED:
                 pareto(result)
                 yield "![Dice against time](benchmarks-compute.png)\n"
+
+
+def samples() -> Iterable[str]:
+    yield "## Samples\n"
+    yield (
+        "Eight seeds an image. The worst quartile are the images of lowest Dice; a sample is judged without "
+        "refinement, and the best one is chosen with the truth.\n"
+    )
+    rows, sources = [], []
+    for folder in folders():
+        for path in sorted(folder.glob("seeds8-*.json")):
+            result = json.loads(path.read_text(encoding="utf-8"))
+            sources.append(result)
+            images = sorted(result["images"], key=lambda row: row["dice"])
+            for part, chosen in (("all", images), ("worst quartile", images[: len(images) // 4])):
+                means = [
+                    statistics.mean(row[name] for row in chosen) for name in ("dice", "single", "best", "agreement")
+                ]
+                values = [f"{mean:.4f}" for mean in means]
+                rows.append(
+                    [folder.name, path.stem.removeprefix("seeds8-"), describe(result["summary"][0]), part, *values]
+                )
+    head = ["model", "list", "setting", "images", "mean of 8", "single samples", "best sample", "pairwise IoU"]
+    yield table("", head, rows, sources)
 
 
 def interaction() -> Iterable[str]:
