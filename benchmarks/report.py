@@ -119,30 +119,28 @@ def validation() -> Iterable[str]:
 
 def compute() -> Iterable[str]:
     yield "## What compute at inference buys\n"
-    for folder in folders():
-        for path in sorted(folder.glob("compute-*.json")):
-            result = json.loads(path.read_text(encoding="utf-8"))
-            rows = [
-                [
-                    describe(row),
-                    score(row, "dice"),
-                    *(f"{row[name]:.4f}" if name in row else "" for name in ("single", "best", "agreement")),
-                    f"{row['seconds_per_image']:.3f}",
-                ]
-                for row in result["summary"]
+    for folder, name, result in measured("compute-"):
+        rows = [
+            [
+                describe(row),
+                score(row, "dice"),
+                *(f"{row[column]:.4f}" if column in row else "" for column in ("single", "best", "agreement")),
+                f"{row['seconds_per_image']:.3f}",
             ]
-            head = [
-                "setting",
-                "Dice",
-                "single samples",
-                "best sample, chosen with the truth",
-                "pairwise IoU",
-                "s / image",
-            ]
-            yield table(f"{folder.name}, {path.stem.removeprefix('compute-')}", head, rows, [result])
-            if folder.name == RELEASED:
-                pareto(result)
-                yield "![Dice against time](benchmarks-compute.png)\n"
+            for row in result["summary"]
+        ]
+        head = [
+            "setting",
+            "Dice",
+            "single samples",
+            "best sample, chosen with the truth",
+            "pairwise IoU",
+            "s / image",
+        ]
+        yield table(f"{folder.name}, {name}", head, rows, [result])
+        if folder.name == RELEASED:
+            pareto(result)
+            yield "![Dice against time](benchmarks-compute.png)\n"
 
 
 def samples() -> Iterable[str]:
@@ -152,19 +150,15 @@ def samples() -> Iterable[str]:
         "refinement, and the best one is chosen with the truth.\n"
     )
     rows, sources = [], []
-    for folder in folders():
-        for path in sorted(folder.glob("seeds8-*.json")):
-            result = json.loads(path.read_text(encoding="utf-8"))
-            sources.append(result)
-            images = sorted(result["images"], key=lambda row: row["dice"])
-            for part, chosen in (("all", images), ("worst quartile", images[: len(images) // 4])):
-                means = [
-                    statistics.mean(row[name] for row in chosen) for name in ("dice", "single", "best", "agreement")
-                ]
-                values = [f"{mean:.4f}" for mean in means]
-                rows.append(
-                    [folder.name, path.stem.removeprefix("seeds8-"), describe(result["summary"][0]), part, *values]
-                )
+    for folder, name, result in measured("seeds8-"):
+        sources.append(result)
+        images = sorted(result["images"], key=lambda row: row["dice"])
+        for part, chosen in (("all", images), ("worst quartile", images[: len(images) // 4])):
+            means = [
+                statistics.mean(row[column] for row in chosen) for column in ("dice", "single", "best", "agreement")
+            ]
+            values = [f"{mean:.4f}" for mean in means]
+            rows.append([folder.name, name, describe(result["summary"][0]), part, *values])
     head = ["model", "list", "setting", "images", "mean of 8", "single samples", "best sample", "pairwise IoU"]
     yield table("", head, rows, sources)
 
@@ -176,16 +170,14 @@ def interaction() -> Iterable[str]:
         "clipped to the pixels whose truth has its label. `re-diffuse` samples again under all touches, `paint` only "
         "lays them over the first mask.\n"
     )
-    for folder in folders():
-        for path in sorted(folder.glob("interactive-*.json")):
-            result = json.loads(path.read_text(encoding="utf-8"))
-            counts = range(len(result["summary"][0]["iou"]))
-            rows = [
-                [row["method"], *(f"{value:.4f}" for value in row["iou"]), f"{row['seconds_per_touch'] or 0:.3f}"]
-                for row in result["summary"]
-            ]
-            head = ["method", *(f"IoU after {count}" for count in counts), "s / touch, median"]
-            yield table(f"{folder.name}, {path.stem.removeprefix('interactive-')}", head, rows, [result])
+    for folder, name, result in measured("interactive-"):
+        counts = range(len(result["summary"][0]["iou"]))
+        rows = [
+            [row["method"], *(f"{value:.4f}" for value in row["iou"]), f"{row['seconds_per_touch'] or 0:.3f}"]
+            for row in result["summary"]
+        ]
+        head = ["method", *(f"IoU after {count}" for count in counts), "s / touch, median"]
+        yield table(f"{folder.name}, {name}", head, rows, [result])
 
 
 def speed() -> Iterable[str]:
@@ -198,8 +190,8 @@ def speed() -> Iterable[str]:
                 for row in latency["summary"]
             ]
             yield table(f"{folder.name}, one 1920 x 1080 frame", ["stage", "median"], rows, [latency])
-        for path in sorted(folder.glob("throughput*.json")):
-            result = json.loads(path.read_text(encoding="utf-8"))
+        result = read(folder, "throughput")
+        if result is not None:
             rows = [
                 [
                     *(str(row[name]) for name in ("device", "batch", "steps", "precision", "mode")),
@@ -225,6 +217,13 @@ def training() -> Iterable[str]:
 
 def folders() -> list[Path]:
     return sorted(path for path in RESULTS.iterdir() if path.is_dir())
+
+
+def measured(kind: str) -> Iterable[tuple[Path, str, Row]]:
+    """Every result whose file's name begins with ``kind``: its folder, the rest of the name, and what it holds."""
+    for folder in folders():
+        for path in sorted(folder.glob(f"{kind}*.json")):
+            yield folder, path.stem.removeprefix(kind), json.loads(path.read_text(encoding="utf-8"))
 
 
 def read(folder: Path, name: str) -> Row | None:

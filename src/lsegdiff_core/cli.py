@@ -227,7 +227,7 @@ def train(
 
     First the mask VAE, then image encoder and denoiser. Ctrl+C stops; the same command goes on where it stopped.
 
-    Example: lsegdiff train configs/polyp/config.json --data DATA --backbone tf_efficientnet_lite0.safetensors
+    Example: lsegdiff train configs/polyp/pranet.json --data DATA --backbone tf_efficientnet_lite0.safetensors
     """
     from lsegdiff_core.allocator import keep_large_buffers
     from lsegdiff_core.bundle import load_networks

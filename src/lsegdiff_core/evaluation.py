@@ -75,14 +75,13 @@ def evaluate(predictor: Predictor, pairs: Sequence[Pair], settings: Sequence[Set
     LSegDiffError
         If a file cannot be read or sizes differ.
     """
+    # the decoder of the control was trained away from the encoder
+    diffusion = predictor.manifest.model.method == "diffusion"
+    distinct = list(dict.fromkeys(replace(given, sampling=predictor.effective(given.sampling)) for given in settings))
     for pair in pairs:
         image, truth = pair.read()
-        # the decoder of the control was trained away from the encoder
-        diffusion = predictor.manifest.model.method == "diffusion"
         rebuilt = dice(reconstruct(predictor, image, truth), truth) if diffusion else None
-        for setting in dict.fromkeys(
-            replace(given, sampling=predictor.effective(given.sampling)) for given in settings
-        ):
+        for setting in distinct:
             began = time.perf_counter()
             predictor.set_image(image, pair.image.name)
             prediction = predictor.predict(setting.sampling).refined(setting.morphology)

@@ -66,3 +66,9 @@ class Hints:
             np.full_like(foreground, given),
         ]
         return np.stack(planes).astype(np.float32)
+
+
+def paste(mask: NDArray[np.bool_], locked: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return ``mask`` (H, W) with the strokes of ``locked`` (H, W) laid over it."""
+    pasted: NDArray[np.bool_] = (mask | (locked == FOREGROUND)) & (locked != BACKGROUND)
+    return pasted

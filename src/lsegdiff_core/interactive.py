@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lsegdiff_core.config import SamplingConfig
 from lsegdiff_core.data.readers import Pair
-from lsegdiff_core.hints import BACKGROUND, FOREGROUND, NONE, Hints
+from lsegdiff_core.hints import BACKGROUND, FOREGROUND, NONE, Hints, paste
 from lsegdiff_core.metrics import bootstrap_interval, iou
 from lsegdiff_core.predictor import Predictor
 
@@ -103,7 +103,7 @@ def interact(
                 continue
             began = time.perf_counter()
             locked = np.where(stroke == NONE, locked, stroke)
-            painted = ((first if method == "paint" else mask) | (locked == FOREGROUND)) & (locked != BACKGROUND)
+            painted = paste(first if method == "paint" else mask, locked)
             mask = painted if method == "paint" else predictor.predict(sampling, Hints(locked, painted)).mask
             seconds.append(time.perf_counter() - began)
             scores.append(iou(mask, truth))

@@ -22,7 +22,7 @@ from lsegdiff_core.data.images import to_rgb
 from lsegdiff_core.diffusion.samplers import SAMPLERS
 from lsegdiff_core.diffusion.schedule import sampling_sigmas
 from lsegdiff_core.errors import LSegDiffError
-from lsegdiff_core.hints import BACKGROUND, FOREGROUND, Hints
+from lsegdiff_core.hints import Hints, paste
 from lsegdiff_core.models.hint_encoder import with_hints
 from lsegdiff_core.models.mask_vae import STRIDE
 from lsegdiff_core.models.networks import place
@@ -238,7 +238,7 @@ class Predictor:
         probability = geometry.from_square(squares.mean(axis=0))
         found = probability >= self.manifest.threshold
         if hints is not None:
-            found = (found | (hints.locked == FOREGROUND)) & (hints.locked != BACKGROUND)
+            found = paste(found, hints.locked)
         if sampling.zoom and found.any():
             geometry = geometry.around(found, ZOOM_MARGIN, ZOOM_SMALLEST)
             closer = _View(self, rgb, geometry)
