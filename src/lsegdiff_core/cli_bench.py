@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lsegdiff_core.cli_options import Bundle, Data, Device, Json, Split, names, numbers, write_json
+from lsegdiff_core.cli_options import Bundle, Data, Device, Json, Split, fractions, names, numbers, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -131,27 +132,44 @@ def bench_interactive(
     data: Data,
     split: Split = None,
     bundle: Bundle = "polyp",
+    control: Annotated[
+        str, typer.Option(help="Bundle of the matched control without diffusion, to be corrected the same way.")
+    ] = "",
     device: Device = "auto",
-    touches: Annotated[int, typer.Option(min=1, max=20, help="Touches an image.")] = 5,
+    touch: Annotated[str, typer.Option(help="disc, or stroke: a short line along the middle of the error.")] = "disc",
+    noisy: Annotated[bool, typer.Option("--noisy", help="Touches off centre, one in ten with a wrong label.")] = False,
+    strengths: Annotated[str, typer.Option(help="How much a touch draws again, for example 0.5,1.")] = "1",
     json_file: Json = None,
 ) -> None:
-    """Mean IoU after each touch of a simulated user, re-diffused and only painted."""
+    """Touches of a simulated user until the mask is good: re-diffused, only painted, and with the control."""
     from lsegdiff_core.data.readers import read_pairs
     from lsegdiff_core.evaluation import describe_run
-    from lsegdiff_core.interactive import METHODS, interact, summarise_interaction
+    from lsegdiff_core.interactive import User, interact, summarise_interaction
     from lsegdiff_core.predictor import Predictor
 
-    pairs = read_pairs(data, split)
+    pairs, user = read_pairs(data, split), User(touch, noisy)
     predictor = Predictor(bundle, device)
+    ways = [("paint", predictor, 1.0)]
+    ways += [("re-diffuse", predictor, strength) for strength in fractions(strengths, "--strengths")]
+    ways += [("control", Predictor(control, device), 1.0)] if control else []
     rows: Rows = []
-    for method in METHODS:
-        with typer.progressbar(length=len(pairs), label=method, file=sys.stderr) as bar:
-            for row in interact(predictor, pairs, predictor.manifest.sampling, touches, method):
-                rows.append(row)
+    summary: Rows = []
+    print("method      strength    n  NoC@85  NoC@90  never 90  lost    mean IoU after 0, 1, 2, … touches")
+    for name, model, strength in ways:
+        sampling = replace(model.manifest.sampling, strength=strength)
+        way = {"method": name, "strength": strength, "touch": touch, "noisy": noisy}
+        mine: Rows = []
+        with typer.progressbar(length=len(pairs), label=name, file=sys.stderr) as bar:
+            for row in interact(model, pairs, sampling, "paint" if name == "paint" else "re-diffuse", user):
+                mine.append({**way, **row})
                 bar.update(1)
-    summary = summarise_interaction(rows)
-    print("method        n   mean IoU after 0, 1, 2, … touches")
-    for row in summary:
-        scores = "  ".join(f"{score:.4f}" for score in row["iou"])
-        print(f"{row['method']:12s} {row['n']:4d}  {scores}   {_seconds(row['seconds_per_touch'])} a touch")
+        rows += mine
+        summary.append({**way, **summarise_interaction(mine)})
+        row = summary[-1]
+        print(
+            f"{name:10s}  {strength:8.2f}  {row['n']:3d}  {row['noc85']:6.2f}  {row['noc90']:6.2f}  "
+            f"{row['never90']:8.0%}  {row['lost']:4.1%}  {'  '.join(f'{score:.4f}' for score in row['iou'])}  "
+            f"{_seconds(row['seconds_per_touch'])} a touch",
+            flush=True,
+        )
     write_json(json_file, summary, rows, describe_run(predictor))

@@ -84,6 +84,20 @@ def numbers(text: str, option: str) -> list[int]:
     return found
 
 
+def fractions(text: str, option: str) -> list[float]:
+    """Return the numbers in a list such as ``0.5,1``.
+
+    Raises
+    ------
+    LSegDiffError
+        If it is none; the message names the option.
+    """
+    try:
+        return list(dict.fromkeys(float(part) for part in text.split(",") if part.strip()))
+    except ValueError as error:
+        raise LSegDiffError(f"{option}: '{text}' is not a list of numbers such as 0.5,1") from error
+
+
 def names(text: str, option: str, known: Sequence[str]) -> list[str]:
     """Return the names in a list such as ``float32,bf16``.
 

@@ -123,6 +123,9 @@ class SamplingConfig:
     zoom
         A second pass over a crop around the first mask, starting from that mask at partial strength; for lesions
         that are small in their image. Twice the time.
+    strength
+        How much is drawn again, in [0, 1]: sampling starts from the user's current mask, with the noise of this share
+        of the schedule. 1 starts from pure noise and ignores the mask, 0 returns it. Below 1 a mask must be given.
     """
 
     steps: int = 4
@@ -130,8 +133,10 @@ class SamplingConfig:
     seeds: tuple[int, ...] = (0,)
     flip: bool = False
     zoom: bool = False
+    strength: float = 1.0
 
     def __post_init__(self) -> None:
+        require(0 <= self.strength <= 1, "strength", self.strength, "in [0, 1]")
         if not 1 <= self.steps <= MAX_STEPS:
             raise LSegDiffError(f"steps: {self.steps} is outside 1 to {MAX_STEPS}; choose a number in that range")
         if self.sampler not in SAMPLER_NAMES:
@@ -142,7 +147,7 @@ class SamplingConfig:
     @property
     def total_steps(self) -> int:
         """Sampler steps of all passes over the image."""
-        return self.steps * (1 + self.flip) * (1 + self.zoom)
+        return self.steps * (1 + self.flip) * (1 + self.zoom) if self.strength else 0
 
 
 MAX_STEPS = 50

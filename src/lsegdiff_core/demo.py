@@ -7,16 +7,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import ndimage
 
 from lsegdiff_core.data.images import read_image
 from lsegdiff_core.data.phantom import SAMPLE_SEED, draw_phantom
+from lsegdiff_core.drawing import outlined
 from lsegdiff_core.export import export_labels
 from lsegdiff_core.files import write_atomically
 from lsegdiff_core.metrics import dice
 from lsegdiff_core.predictor import Predictor
-
-OUTLINE = (80, 255, 120)
 
 
 def run_demo(predictor: Predictor, out: Path, image: Path | None = None) -> tuple[list[Path], float, float | None]:
@@ -49,8 +47,5 @@ def run_demo(predictor: Predictor, out: Path, image: Path | None = None) -> tupl
 
 def write_overlay(path: Path, image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> None:
     """Write ``image`` (H, W, 3) uint8 with the outline of ``mask`` (H, W) drawn on it, as PNG."""
-    width = max(1, min(mask.shape) // 240)
-    outline = mask ^ ndimage.binary_erosion(mask, iterations=width)
-    picture = image.copy()
-    picture[outline] = OUTLINE
+    picture = outlined(image, mask)
     write_atomically(path, lambda temporary: Image.fromarray(picture).save(temporary, format="PNG"))

@@ -31,6 +31,15 @@ def iou(predicted: Mask, truth: Mask) -> float:
     return int(np.count_nonzero(predicted & truth)) / union if union else 1.0
 
 
+def pairwise_iou(masks: Mask) -> NDArray[np.float64]:
+    """Return the IoU of each pair of the (K, H, W) bool masks, (K, K) float64; two empty masks give 1."""
+    flat = masks.reshape(len(masks), -1).astype(np.float64)
+    overlap = flat @ flat.T
+    area = overlap.diagonal()
+    union = area[:, None] + area[None, :] - overlap
+    return np.divide(overlap, union, out=np.ones_like(overlap), where=union > 0)
+
+
 def hd95(predicted: Mask, truth: Mask) -> float:
     """Return the 95th percentile of the Hausdorff distance.
 

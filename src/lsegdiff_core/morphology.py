@@ -80,6 +80,24 @@ def drop_doubtful(mask: Mask, expected: NDArray[np.float32], least: float, kept:
     return remaining
 
 
+def components(mask: Mask) -> tuple[NDArray[np.int32], int]:
+    """Return ``mask`` (H, W) with its connected parts numbered, the largest first.
+
+    Returns
+    -------
+    tuple
+        (H, W) int32, 0 on the background and 1 on the largest part (diagonal neighbours are connected), and the number
+        of parts.
+    """
+    from scipy import ndimage
+
+    labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
+    order = np.argsort(-np.bincount(labels.ravel(), minlength=count + 1)[1:], kind="stable")
+    rank = np.zeros(count + 1, np.int32)
+    rank[order + 1] = np.arange(1, count + 1)
+    return rank[labels], count
+
+
 def _window(values: NDArray[np.float32] | Mask, level: float, reach: int) -> tuple[slice, slice] | None:
     """Return the bounding box of what is at least ``level``, grown by ``reach``; None when there is nothing."""
     candidates = values >= level

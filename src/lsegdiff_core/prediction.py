@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -75,10 +76,49 @@ class Prediction:
         threshold = self.morphology.threshold
         return np.stack([self.geometry.from_square(square) >= threshold for square in self.squares])
 
+    @cached_property
+    def votes(self) -> NDArray[np.float32]:
+        """(H, W) float32 in [0, 1]: the share of the seeds whose own mask holds the pixel; strokes are unanimous."""
+        votes: NDArray[np.float32] = self.samples.mean(axis=0, dtype=np.float32)
+        if self.locked is not None:
+            votes[self.locked == FOREGROUND], votes[self.locked == BACKGROUND] = 1, 0
+        return votes
+
+    @property
+    def agreement(self) -> NDArray[np.float32]:
+        """(H, W) float32 in [0.5, 1]: the share of the seeds that vote with the majority.
+
+        It says how far samples of one model agree with one another, not how probable a disease is.
+        """
+        return np.maximum(self.votes, 1 - self.votes)
+
+    @property
+    def entropy(self) -> NDArray[np.float32]:
+        """(H, W) float32 in [0, 1], bits: the entropy of the seeds' votes."""
+        share = np.clip(self.votes, 1e-7, 1 - 1e-7)
+        entropy: NDArray[np.float32] = -(share * np.log2(share) + (1 - share) * np.log2(1 - share))
+        entropy[self.agreement == 1] = 0
+        return entropy
+
+    def of_seeds(self, indices: Sequence[int]) -> Prediction:
+        """Return the prediction that the seeds at ``indices`` alone would have given; no network runs."""
+        squares = self.squares[list(indices)]
+        top, left, bottom, right = self.geometry.box
+        probability = self.probability.copy()  # of a zoomed pass the rest of the image is common to all seeds
+        probability[top:bottom, left:right] = self.geometry.from_square(squares.mean(axis=0))[top:bottom, left:right]
+        sampling = self.source["sampling"]
+        seeds = [sampling["seeds"][index] for index in indices]
+        source = {**self.source, "sampling": {**sampling, "seeds": seeds}}
+        return dataclasses.replace(self, probability=probability, squares=squares, source=source)
+
     @property
     def provenance(self) -> dict[str, Any]:
         """Everything that is needed to make this mask again, ready for JSON."""
         return {**self.source, "morphology": to_dict(self.morphology)}
+
+    def without_strokes(self) -> Prediction:
+        """Return the prediction as the model gave it, without laying the strokes over it; no network runs."""
+        return dataclasses.replace(self, locked=None)
 
     def refined(self, morphology: MorphologyConfig) -> Prediction:
         """Return the same prediction under another morphology; no network runs."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,10 +33,20 @@ keep_large_buffers()
 
 
 class Progress(NamedTuple):
-    """``done`` of ``total`` sampler steps."""
+    """``done`` of ``total`` sampler steps, and what the mask looks like by now.
+
+    Attributes
+    ----------
+    geometry
+        Where the square of the pass under way lies in the image.
+    estimate
+        Returns the first seed's estimate by now, (S, S) float32 in [0, 1]; it runs the decoder.
+    """
 
     done: int
     total: int
+    geometry: Geometry
+    estimate: Callable[[], NDArray[np.float32]]
 
 
 # The second pass of ``zoom``: how far the sampler goes back, the crop's margin as a share of the mask, and its smallest
@@ -55,6 +66,13 @@ class _View:
         if mirrored not in self._conds:
             self._conds[mirrored] = self._predictor.encode(self._square[:, ::-1] if mirrored else self._square)
         return self._conds[mirrored]
+
+
+class _Start(NamedTuple):
+    """A mask (H, W) that sampling starts from, and the share of the schedule that it is noised by."""
+
+    mask: NDArray[np.bool_]
+    strength: float
 
 
 class _Image(NamedTuple):
@@ -206,7 +224,8 @@ class Predictor:
         """Return the sampling that is done: without diffusion one evaluation gives the mask, whatever was asked."""
         if self.manifest.model.method == "diffusion":
             return sampling
-        return replace(sampling, steps=1, sampler="ddim", seeds=sampling.seeds[:1])
+        strength = 1.0 if sampling.strength else 0.0
+        return replace(sampling, steps=1, sampler="ddim", seeds=sampling.seeds[:1], strength=strength)
 
     def steps(
         self, sampling: SamplingConfig | None = None, hints: Hints | None = None
@@ -226,23 +245,29 @@ class Predictor:
         Raises
         ------
         LSegDiffError
-            If no image was set, or the hints have another size.
+            If no image was set, the hints have another size, or a strength below 1 comes without a current mask.
         """
         if self._image is None:
             raise LSegDiffError("image: none is set; call set_image first")
         rgb, view, image = self._image
         sampling = self.effective(sampling or self.manifest.sampling)
-        total = sampling.total_steps
-        sample, expected = yield from self._pass(view, sampling, hints, None, Progress(0, total))
+        current = None if hints is None else hints.current
+        if sampling.strength < 1 and current is None:
+            raise LSegDiffError(f"strength: {sampling.strength} keeps a part of a mask, but none is given; give 1")
+        start = None if current is None or sampling.strength == 1 else _Start(current, sampling.strength)
+        sample, expected = yield from self._pass(view, sampling, hints, start, 0)
         geometry, squares = view.geometry, sample
         probability = geometry.from_square(squares.mean(axis=0))
         found = probability >= self.manifest.threshold
         if hints is not None:
             found = paste(found, hints.locked)
-        if sampling.zoom and found.any():
+        if sampling.strength == 0 and current is not None:
+            probability = current.astype(np.float32)  # to the pixel, where the square would smooth it
+        elif sampling.zoom and found.any():
             geometry = geometry.around(found, ZOOM_MARGIN, ZOOM_SMALLEST)
             closer = _View(self, rgb, geometry)
-            squares, _ = yield from self._pass(closer, sampling, hints, found, Progress(total // 2, total))
+            start = _Start(found, min(ZOOM_STRENGTH, sampling.strength))
+            squares, _ = yield from self._pass(closer, sampling, hints, start, sampling.total_steps // 2)
             top, left, bottom, right = geometry.box
             probability, second = probability.copy(), geometry.from_square(squares.mean(axis=0))
             probability[top:bottom, left:right] = second[top:bottom, left:right]
@@ -270,34 +295,48 @@ class Predictor:
         )
 
     def _pass(
-        self,
-        view: _View,
-        sampling: SamplingConfig,
-        hints: Hints | None,
-        start: NDArray[np.bool_] | None,
-        progress: Progress,
+        self, view: _View, sampling: SamplingConfig, hints: Hints | None, start: _Start | None, done: int
     ) -> Generator[Progress, None, NDArray[np.float32]]:
         """Sample one view; return each seed's probability and expected probability, (2, K, S, S).
 
         With ``flip`` both are means with those of the mirrored view.
         """
         planes = None if hints is None else hints.planes(view.geometry, self.size)
-        mask = None if start is None else view.geometry.mask_to_square(start, self.size) >= 0.5
+        mask = None if start is None else view.geometry.mask_to_square(start.mask, self.size) >= 0.5
+        if mask is not None and start is not None and not start.strength:
+            return np.broadcast_to(mask.astype(np.float32), (2, len(sampling.seeds), *mask.shape))
         results = []
         for mirrored in (False, True)[: 1 + sampling.flip]:
             order = slice(None, None, -1 if mirrored else 1)
             cond = view.cond(mirrored)
             if planes is not None:
                 cond = with_hints(cond, self.encode_hints(planes[..., order]))
-            squares = yield from self._sample(cond, sampling, None if mask is None else mask[:, order], progress)
-            progress = Progress(progress.done + sampling.steps, progress.total)
+            run = self._sample(
+                cond, sampling, None if mask is None else mask[:, order], 1.0 if start is None else start.strength
+            )
+            squares: NDArray[np.float32] | None = None
+            while squares is None:
+                try:
+                    denoised = next(run)
+                except StopIteration as finished:
+                    squares = finished.value
+                else:
+                    done += 1
+                    yield Progress(done, sampling.total_steps, view.geometry, partial(self._show, denoised, order))
             results.append(squares[..., order])
         return np.mean(results, axis=0, dtype=np.float32) if sampling.flip else results[0]
 
+    def _show(self, denoised: Tensor, order: slice) -> NDArray[np.float32]:
+        estimate: NDArray[np.float32] = self.decode(denoised[:1])[0, :, order]
+        return estimate
+
     def _sample(
-        self, cond: list[Tensor], sampling: SamplingConfig, start: NDArray[np.bool_] | None, progress: Progress
-    ) -> Generator[Progress, None, NDArray[np.float32]]:
-        """Sample under one condition, from pure noise or from a mask (S, S) at partial strength; see `_pass`."""
+        self, cond: list[Tensor], sampling: SamplingConfig, start: NDArray[np.bool_] | None, strength: float
+    ) -> Generator[Tensor, None, NDArray[np.float32]]:
+        """Sample under one condition, from pure noise or from a mask (S, S) at partial strength.
+
+        Yields the estimate of z0 (K, C, h, w) after every step; returns what `_pass` does.
+        """
         model = self.manifest.model
         shape = (model.vae.latent_channels, self.size // STRIDE, self.size // STRIDE)
         generators = [torch.Generator().manual_seed(seed) for seed in sampling.seeds]
@@ -307,8 +346,7 @@ class Predictor:
             return draws.to(self.device)
 
         direct = model.method == "direct"
-        strength = 1.0 if start is None or direct else ZOOM_STRENGTH
-        sigmas = sampling_sigmas(sampling.steps, model.schedule.sigma_max, strength)
+        sigmas = sampling_sigmas(sampling.steps, model.schedule.sigma_max, 1.0 if direct else strength)
         z = noise() * float(sigmas[0])
         if direct:
             z = torch.zeros_like(z)
@@ -324,9 +362,9 @@ class Predictor:
 
         for step in SAMPLERS[sampling.sampler](denoise, z, sigmas, noise):
             z = step.z
-            yield Progress(progress.done + step.i + 1, progress.total)
+            yield step.denoised
         sample = self.decode(z)
-        # the second pass starts from a mask: what it expects is not asked for
+        # what starts from a mask was wanted: nobody asks how sure the model is of it
         expected = sample if sampling.steps == 1 or start is not None else self.decode(estimates[0])
         squares = np.stack([sample, expected])
         if not np.isfinite(squares).all():

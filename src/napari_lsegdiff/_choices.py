@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeGuard
 
 from napari.components import ViewerModel
 from napari.layers import Image
@@ -13,6 +14,7 @@ from superqt import QLabeledSlider
 from lsegdiff_core.bundle import Manifest, available_bundles, find_bundle, read_manifest
 from lsegdiff_core.config import MAX_STEPS, SAMPLER_NAMES, SamplingConfig
 from lsegdiff_core.errors import LSegDiffError
+from napari_lsegdiff._overlays import is_overlay
 
 MAX_SEEDS = 16
 OTHER = "Other folder…"
@@ -36,7 +38,7 @@ class ImageChoice(QComboBox):
         events.removed.connect(self._on_listed)
         events.reordered.connect(self._on_listed)
         events.renamed.connect(self._on_listed)
-        self._list(next((layer for layer in reversed(viewer.layers) if isinstance(layer, Image)), None))
+        self._list(next((layer for layer in reversed(viewer.layers) if _is_picture(layer)), None))
 
     def close_events(self) -> None:
         """Stop following the viewer."""
@@ -60,7 +62,7 @@ class ImageChoice(QComboBox):
     def _on_inserted(self, event: object) -> None:
         # whoever opens an image wants to work on it
         new = getattr(event, "value", None)
-        self._list(new if isinstance(new, Image) else self.layer)
+        self._list(new if _is_picture(new) else self.layer)
 
     def _on_listed(self, event: object) -> None:
         self._list(self.layer)
@@ -69,7 +71,7 @@ class ImageChoice(QComboBox):
         before = self.layer
         blocked = self.blockSignals(True)
         self.clear()
-        self._layers = [layer for layer in self._viewer.layers if isinstance(layer, Image)]
+        self._layers = [layer for layer in self._viewer.layers if _is_picture(layer)]
         for index, layer in enumerate(self._layers):
             self.addItem(layer.name)
             self.setItemData(index, layer.name, Qt.ItemDataRole.ToolTipRole)  # long names are cut
@@ -78,6 +80,10 @@ class ImageChoice(QComboBox):
         self.blockSignals(blocked)
         if self.layer is not before:
             self.chosen.emit()
+
+
+def _is_picture(layer: object) -> TypeGuard[Image]:
+    return isinstance(layer, Image) and not is_overlay(layer)
 
 
 class ModelChoice(QWidget):

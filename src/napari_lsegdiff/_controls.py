@@ -24,7 +24,6 @@ class RefineControls(QGroupBox):
     """
 
     changed = Signal()
-    forget = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__("Refine", parent)
@@ -50,8 +49,6 @@ class RefineControls(QGroupBox):
         self.min_area.setSuffix(" px")
         self.fill_holes = QCheckBox("Fill holes")
         self.keep_largest = QCheckBox("Keep largest")
-        self.forget_button = QPushButton("Forget strokes")
-        self.forget_button.setEnabled(False)
         self.reset_button = QPushButton("Reset")
 
         self._sliders = (self.threshold, self.confidence, self.opening, self.closing, self.smooth)
@@ -74,19 +71,15 @@ class RefineControls(QGroupBox):
             form.labelForField(widget).setToolTip(tip)
             widget.valueChanged.connect(self._on_changed)
         form.addRow(_row(self.fill_holes, self.keep_largest))
-        form.addRow(_row(self.forget_button, self.reset_button))
+        form.addRow(self.reset_button)
         self.fill_holes.setToolTip("Fills holes in the mask")
         self.keep_largest.setToolTip("Keeps only the largest piece of the mask")
-        self.forget_button.setToolTip(
-            "Drops what you painted on this frame and shows the model's mask again (can be undone)"
-        )
         self.reset_button.setToolTip("Back to the model's own threshold, without morphology")
         for slider in self._sliders:
             slider.sliderPressed.connect(self._new_gesture)
             slider.sliderReleased.connect(self._new_gesture)
         for box in (self.fill_holes, self.keep_largest):
             box.toggled.connect(self._on_toggled)
-        self.forget_button.clicked.connect(self.forget)
         self.reset_button.clicked.connect(self._on_reset)
         self.show_morphology(self._default)
 

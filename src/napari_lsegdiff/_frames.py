@@ -47,6 +47,12 @@ def current_frame(viewer: ViewerModel, layer: Image | Labels) -> Frame:
     return tuple(int(np.clip(round(float(p)), 0, size - 1)) for p, size in zip(position, shape, strict=False))
 
 
+def frame_shape(layer: Image) -> tuple[int, int]:
+    """Return height and width of one frame in pixels."""
+    height, width = _shape(layer)[-2:]
+    return height, width
+
+
 def read_frame(layer: Image, frame: Frame) -> NDArray[np.generic]:
     """Return one frame (H, W), (H, W, 3) or (H, W, 4); of a lazy stack nothing else is computed."""
     return np.asarray(_full_resolution(layer)[frame])
@@ -61,14 +67,21 @@ def new_labels(image: Image, frame: Frame, mask: NDArray[np.uint8]) -> Labels:
         name=f"{image.name} mask",
         opacity=0.5,
         colormap=CyclicLabelColormap(colors=list(_COLOURS)),
-        scale=image.scale,
-        translate=image.translate,
-        rotate=image.rotate,
-        shear=image.shear,
-        affine=image.affine.affine_matrix,
-        units=image.units,
-        axis_labels=image.axis_labels,
+        **place_of(image),
     )
+
+
+def place_of(image: Image) -> dict[str, Any]:
+    """Return what puts another layer exactly onto ``image``, as keywords of napari's layers."""
+    return {
+        "scale": image.scale,
+        "translate": image.translate,
+        "rotate": image.rotate,
+        "shear": image.shear,
+        "affine": image.affine.affine_matrix,
+        "units": image.units,
+        "axis_labels": image.axis_labels,
+    }
 
 
 def _zeros(shape: tuple[int, ...]) -> NDArray[np.uint8]:

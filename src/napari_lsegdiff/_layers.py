@@ -9,17 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 from napari.layers import Labels
 from numpy.typing import NDArray
 
+from lsegdiff_core.errors import LSegDiffError
 from napari_lsegdiff._frames import Frame
 
-Indices = NDArray[np.intp]
-Source = dict[str, Any] | None
+Origins = dict[int, Any]
+"""How the model made each object of a frame; the log only carries it along and takes it back on undo."""
+
+Changed = Callable[[list[Frame], set[int], bool], None]
 
 # napari keeps as many undo items
 HISTORY = 100
@@ -45,7 +48,7 @@ class _Part(NamedTuple):
     frame: Frame
     pixels: _Change | None
     locks: _Change | None
-    source: tuple[Source, Source]
+    origins: tuple[Origins, Origins]
 
 
 class _Entry(NamedTuple):
@@ -58,12 +61,12 @@ class _FrameState:
     """What a frame looked like after the last entry, and who made what of it.
 
     ``seen`` is (H, W) of the layer's type. ``locked`` is (H, W) int32, `UNLOCKED` or the value that the user gave; None
-    until the first stroke. ``source`` is the provenance of the model's mask.
+    until the first stroke. ``origins`` is never changed in place.
     """
 
     seen: NDArray[np.integer]
     locked: NDArray[np.int32] | None = None
-    source: Source = None
+    origins: Origins = field(default_factory=dict)
 
 
 class MaskLog:
@@ -76,14 +79,15 @@ class MaskLog:
     current_frame
         Which frame is on the canvas, None if it shows several; asked when the user has painted.
     changed
-        Called with the frames that a stroke, an undo or a redo has changed.
+        Called with the frames that a stroke, an undo or a redo has changed, the ids that it brought, and whether it was
+        a stroke; without frames when another label is chosen.
     """
 
     def __init__(
         self,
         layer: Labels,
         current_frame: Callable[[], Frame | None],
-        changed: Callable[[list[Frame]], None] = lambda frames: None,
+        changed: Changed = lambda frames, numbers, painted: None,
     ) -> None:
         self.layer = layer
         self._current_frame = current_frame
@@ -98,6 +102,7 @@ class MaskLog:
         layer.events.labels_update.connect(self._on_labels_update)
         layer.events.set_data.connect(self._on_set_data)
         layer.events.data.connect(self._on_replaced)
+        layer.events.selected_label.connect(self._on_selected)
 
     def close(self) -> None:
         """Stop listening to the layer."""
@@ -105,6 +110,7 @@ class MaskLog:
         self.layer.events.labels_update.disconnect(self._on_labels_update)
         self.layer.events.set_data.disconnect(self._on_set_data)
         self.layer.events.data.disconnect(self._on_replaced)
+        self.layer.events.selected_label.disconnect(self._on_selected)
 
     @property
     def busy(self) -> bool:
@@ -125,9 +131,9 @@ class MaskLog:
         """Return the user's pixels (H, W), `UNLOCKED` elsewhere; None without strokes."""
         return self._state(frame).locked
 
-    def source(self, frame: Frame) -> Source:
-        """Return the provenance of the model's mask that the frame shows."""
-        return self._state(frame).source
+    def origins(self, frame: Frame) -> Origins:
+        """Return how the model made the objects that the frame shows, by their ids."""
+        return self._state(frame).origins
 
     def edited(self, frame: Frame) -> bool:
         """Whether the user changed anything in this frame."""
@@ -135,42 +141,61 @@ class MaskLog:
         kept = state.locked is not None and bool((state.locked != UNLOCKED).any())
         return kept or not np.array_equal(state.seen, self.pixels(frame))
 
-    def adopt(self, frame: Frame, source: Source) -> None:
-        """Take the frame as it is for the model's mask: the layer was made with it."""
-        self._frames[frame] = _FrameState(self.pixels(frame).copy(), None, source)
+    def adopt(self, frame: Frame, number: int, origin: object) -> None:
+        """Take the frame as it is for the model's mask of object ``number``: the layer was made with it."""
+        self._frames[frame] = _FrameState(self.pixels(frame).copy(), None, {number: origin})
 
-    def write(self, frame: Frame, model: NDArray[np.uint8], source: Source, merge: Hashable = None) -> None:
-        """Show a model mask (H, W) under the user's strokes, as one undo item.
+    def write(self, frame: Frame, mask: NDArray[np.bool_], number: int, origin: object, merge: Hashable = None) -> None:
+        """Show the model's mask (H, W) of object ``number`` under the user's strokes, as one undo item.
 
-        If the newest undo item was written with the same ``merge`` (not None), it is replaced: a slider that moves
-        leaves one item behind. Nothing is recorded when no pixel changes.
+        Pixels of other objects stay theirs. If the newest undo item was written with the same ``merge`` (not None),
+        it is replaced: a slider that moves leaves one item behind. Nothing is recorded when no pixel changes.
         """
         self._collect_strays(frame)
         if merge is not None:
             self._take_back(merge)
         state = self._state(frame)
-        target = model.astype(state.seen.dtype)
+        target = self._copy_for(frame, number)
+        target[target == number] = 0
+        target[mask & (target == 0)] = number
         if state.locked is not None:
             np.copyto(target, state.locked.astype(target.dtype), where=state.locked != UNLOCKED)
-        self._put(frame, target, source, None, merge)
+        self._put(frame, target, {**state.origins, number: origin}, None, merge)
 
-    def forget(self, frame: Frame, model: NDArray[np.uint8] | None) -> None:
-        """Drop the user's strokes and show the pure ``model`` mask (H, W), as one undo item.
+    def relabel(self, frame: Frame, labels: NDArray[np.integer], origins: Origins) -> None:
+        """Give pixels (H, W) to other objects, as one undo item; strokes follow their pixels."""
+        self._collect_strays(frame)
+        state = self._state(frame)
+        target = self._copy_for(frame, int(labels.max(initial=0)))
+        target[...] = labels
+        locks = None
+        if state.locked is not None:
+            followed = np.where((state.locked > 0) & (state.locked == state.seen), target, state.locked)
+            locks = _Change.between(state.locked, followed.astype(np.int32))
+        self._put(frame, target, origins, locks, None)
 
-        Without a model mask the pixels stay and merely are no longer locked.
-        """
+    def forget(self, frame: Frame, labels: NDArray[np.integer]) -> None:
+        """Drop the user's strokes and show ``labels`` (H, W) instead, as one undo item."""
         self._collect_strays(frame)
         state = self._state(frame)
         locks = None if state.locked is None else _Change.between(state.locked, np.full_like(state.locked, UNLOCKED))
-        target = state.seen if model is None else model.astype(state.seen.dtype)
-        self._put(frame, target, state.source, locks, None)
+        self._put(frame, labels.astype(state.seen.dtype), state.origins, locks, None)
+
+    def _copy_for(self, frame: Frame, number: int) -> NDArray[np.integer]:
+        """Return a copy of the frame as last seen; refuse an id that the layer's type cannot hold."""
+        seen = self._state(frame).seen
+        if number > np.iinfo(seen.dtype).max:
+            raise LSegDiffError(
+                f"object {number}: {self.layer.name} holds ids up to {np.iinfo(seen.dtype).max}; choose a smaller one"
+            )
+        return seen.copy()
 
     def _put(
-        self, frame: Frame, target: NDArray[np.integer], source: Source, locks: _Change | None, merge: Hashable
+        self, frame: Frame, target: NDArray[np.integer], origins: Origins, locks: _Change | None, merge: Hashable
     ) -> None:
         state = self._state(frame)
         pixels = _Change.between(state.seen, target)
-        part = _Part(frame, pixels, locks, (state.source, source))
+        part = _Part(frame, pixels, locks, (state.origins, origins))
         if pixels is None:  # napari makes no undo item either
             self._apply(part, forward=True)
             return
@@ -220,7 +245,7 @@ class MaskLog:
             if state.locked is None:
                 state.locked = np.full(state.seen.shape, UNLOCKED, dtype=np.int32)
             state.locked.reshape(-1)[part.locks.where] = part.locks.after if forward else part.locks.before
-        state.source = part.source[forward]
+        state.origins = part.origins[forward]
 
     def _strokes(self, frame: Frame) -> _Part | None:
         """Return what differs from the last known state of a frame, as the user's strokes."""
@@ -230,7 +255,7 @@ class MaskLog:
             return None
         values = pixels.after.astype(np.int32)
         before = np.full_like(values, UNLOCKED) if state.locked is None else state.locked.reshape(-1)[pixels.where]
-        return _Part(frame, pixels, _Change(pixels.where, before, values), (state.source, state.source))
+        return _Part(frame, pixels, _Change(pixels.where, before, values), (state.origins, state.origins))
 
     def _collect_painted(self) -> None:
         """Record what an undo item of the user has changed, if its pixels have arrived."""
@@ -242,7 +267,7 @@ class MaskLog:
         if parts:
             self._painted = False
             self._record(_Entry(parts, None))
-            self._changed([part.frame for part in parts])
+            self._changed(*_summary(parts), True)
 
     def _collect_strays(self, frame: Frame) -> None:
         """Lock pixels that a script changed without an undo item."""
@@ -294,9 +319,12 @@ class MaskLog:
             return
         entry = self._done
         if self._step():
-            self._changed([part.frame for part in self._entries[min(entry, self._done)].parts])
+            self._changed(*_summary(self._entries[min(entry, self._done)].parts), False)
         elif self._painted:
             self._collect_painted()
+
+    def _on_selected(self, event: object = None) -> None:
+        self._changed([], set(), False)
 
     def _on_replaced(self, event: object = None) -> None:
         # `layer.data = new` leaves napari's own history stale; the new pixels count as the user's at the next write
@@ -305,3 +333,8 @@ class MaskLog:
         if self.usable:  # napari's menu converts labels to wider types
             for state in self._frames.values():
                 state.seen = state.seen.astype(self.layer.data.dtype)
+
+
+def _summary(parts: list[_Part]) -> tuple[list[Frame], set[int]]:
+    numbers = {int(number) for part in parts if part.pixels is not None for number in np.unique(part.pixels.after)}
+    return [part.frame for part in parts], numbers - {0}

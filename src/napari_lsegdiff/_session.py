@@ -13,25 +13,26 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels
 from numpy.typing import NDArray
 
-import lsegdiff_core
 from lsegdiff_core.config import MorphologyConfig
 from lsegdiff_core.errors import LSegDiffError
+from lsegdiff_core.hints import BACKGROUND, FOREGROUND, NONE, Hints
+from lsegdiff_core.morphology import components
 from lsegdiff_core.prediction import Prediction
-from napari_lsegdiff._frames import Frame, current_frame, new_labels, read_frame
-from napari_lsegdiff._layers import MaskLog
+from napari_lsegdiff._frames import Frame, current_frame, frame_shape, new_labels, read_frame
+from napari_lsegdiff._layers import UNLOCKED, MaskLog
+from napari_lsegdiff._objects import METADATA, Origin, describe, list_objects, sidecar, unknown_provenance
 
-# Frames whose probability is kept for the sliders; a frame of 4000 x 3000 takes 48 MB.
+# Runs whose probability is kept for the sliders and for undo; one of a 4000 x 3000 frame takes 96 MB.
 KEPT_PREDICTIONS = 8
-# Where a Labels layer's metadata says how its frames were made, for the writer.
-METADATA = "lsegdiff"
 
 
 @dataclass(frozen=True)
 class Job:
-    """One frame of one image layer, to be segmented."""
+    """One object in one frame of one image layer, to be segmented."""
 
     image: Image
     frame: Frame
+    number: int
     name: str
 
     def read(self) -> NDArray[np.generic]:
@@ -41,12 +42,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Refined:
-    """A mask that is ready to be shown: ``labels`` (H, W) uint8 with its provenance."""
+    """A mask (H, W) bool that is ready to be shown, and how it was made."""
 
-    image: Image
-    frame: Frame
-    labels: NDArray[np.uint8]
-    provenance: dict[str, Any]
+    job: Job
+    mask: NDArray[np.bool_]
+    origin: Origin
 
 
 class Session:
@@ -57,14 +57,15 @@ class Session:
     viewer
         A viewer or a bare ViewerModel.
     changed
-        Called after a stroke, an undo or a redo on one of the masks.
+        Called after a stroke (with True), an undo or a redo (with False) on one of the masks.
     """
 
-    def __init__(self, viewer: ViewerModel, changed: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, viewer: ViewerModel, changed: Callable[[bool], None] = lambda painted: None) -> None:
         self._viewer = viewer
         self._changed = changed
         self._masks: dict[Image, MaskLog] = {}
-        self._predictions: OrderedDict[tuple[Image, Frame], Prediction] = OrderedDict()
+        self._predictions: OrderedDict[int, tuple[Image, Prediction]] = OrderedDict()
+        self._runs = 0
         viewer.layers.events.removed.connect(self._on_removed)
 
     def close(self) -> None:
@@ -75,8 +76,10 @@ class Session:
         self._masks.clear()
         self._predictions.clear()
 
+    # a run
+
     def job(self, image: Image) -> Job:
-        """Return what a run would segment now: the frame of ``image`` on the canvas.
+        """Return what a run would segment now: the selected object in the frame of ``image`` on the canvas.
 
         Raises
         ------
@@ -85,26 +88,83 @@ class Session:
         """
         if image not in self._viewer.layers:
             raise LSegDiffError(f"{image.name}: the layer was removed; choose another image")
-        return Job(image, current_frame(self._viewer, image), image.name)
+        return Job(image, current_frame(self._viewer, image), self.selected(image), image.name)
 
-    def accept(self, job: Job, prediction: Prediction) -> bool:
-        """Keep a prediction for the sliders; False if its image is gone meanwhile."""
+    def selected(self, image: Image) -> int:
+        """Return the id of the object that the user works on: the label chosen in the mask's layer, 1 at first."""
+        log = self._log(image)
+        return 1 if log is None else max(1, int(log.layer.selected_label))
+
+    def hints(self, job: Job, drawn: NDArray[np.uint8] | None = None) -> Hints:
+        """Return all that the user has said of the object: strokes, ``drawn`` below them, and the mask on show.
+
+        Pixels of other objects are background.
+
+        Parameters
+        ----------
+        job
+            Which object.
+        drawn
+            (H, W) uint8 as `Hints.locked`: what points and boxes say.
+        """
+        shape = frame_shape(job.image)
+        locked = np.full(shape, NONE, np.uint8) if drawn is None else drawn.copy()
+        log = self._log(job.image)
+        if log is None:
+            return Hints(locked)
+        strokes = log.locked(job.frame)
+        if strokes is not None:
+            locked[strokes != UNLOCKED] = BACKGROUND
+            locked[strokes == job.number] = FOREGROUND
+        locked[self._others(log, job)] = BACKGROUND
+        return Hints(locked, log.pixels(job.frame) == job.number)
+
+    def neighbours(self, job: Job) -> Hints | None:
+        """Return that other objects' pixels are background, for a run that asks for nothing else; None without any."""
+        log = self._log(job.image)
+        others = None if log is None else self._others(log, job)
+        return None if others is None or not others.any() else Hints(np.where(others, np.uint8(BACKGROUND), NONE))
+
+    def _others(self, log: MaskLog, job: Job) -> NDArray[np.bool_]:
+        pixels = log.pixels(job.frame)
+        others: NDArray[np.bool_] = (pixels != 0) & (pixels != job.number)
+        return others
+
+    def accept(self, job: Job, prediction: Prediction) -> int | None:
+        """Keep a prediction for the sliders and return its number; None if its image is gone meanwhile."""
         if job.image not in self._viewer.layers:
-            return False
-        key = (job.image, job.frame)
-        self._predictions[key] = prediction
-        self._predictions.move_to_end(key)
+            return None
+        self._runs += 1
+        self._predictions[self._runs] = (job.image, prediction)
         while len(self._predictions) > KEPT_PREDICTIONS:
             self._predictions.popitem(last=False)
-        return True
+        return self._runs
 
-    def refinement(self, image: Image, frame: Frame, morphology: MorphologyConfig) -> Callable[[], Refined] | None:
-        """Return a function, safe in any thread, that makes the mask; None without a prediction of the frame."""
-        prediction = self._predictions.get((image, frame))
+    # what is shown
+
+    def kept(self, run: int | None) -> Prediction | None:
+        """Return the prediction of a run, if it is still at hand."""
+        return self._predictions[run][1] if run is not None and run in self._predictions else None
+
+    def run(self, job: Job) -> int | None:
+        """Return the number of the run that made the object on show; None if none did."""
+        origin = self._origin(job)
+        return None if origin is None else origin.run
+
+    def refinement(
+        self, job: Job, morphology: MorphologyConfig, run: int | None = None
+    ) -> Callable[[], Refined] | None:
+        """Return a function, safe in any thread, that makes the mask of a run, by default of that on show.
+
+        None if its prediction is not at hand.
+        """
+        run = self.run(job) if run is None else run
+        prediction = self.kept(run)
         if prediction is None:
             return None
         refined = prediction.refined(morphology)
-        return lambda: Refined(image, frame, refined.labels, refined.provenance)
+        made = Origin(run, refined.provenance)
+        return lambda: Refined(job, refined.mask, made)
 
     def write(self, refined: Refined, merge: Hashable = None) -> bool:
         """Show a mask in the image's Labels layer, which is made when there is none.
@@ -121,17 +181,21 @@ class Session:
         bool
             False while the user is drawing: try again when the mouse is released.
         """
-        if refined.image not in self._viewer.layers:
+        if refined.job.image not in self._viewer.layers:
             return True
-        log = self._log(refined.image)
+        log = self._log(refined.job.image)
         if log is None:
             self._create(refined)
             return True
         if log.busy:
             return False
-        log.write(refined.frame, refined.labels, refined.provenance, merge)
-        self._describe(log, [refined.frame])
+        log.write(refined.job.frame, refined.mask, refined.job.number, refined.origin, merge)
+        self._describe(log, refined)
         return True
+
+    def draw(self, job: Job, mask: NDArray[np.bool_]) -> bool:
+        """Make a mask (H, W) that the user outlined the object's current one; False while the user is drawing."""
+        return self.write(Refined(job, mask, Origin(None, unknown_provenance())))
 
     def mask_layer(self, image: Image) -> Labels | None:
         """Return the Labels layer that holds the image's mask."""
@@ -142,26 +206,81 @@ class Session:
         """Return the image whose mask ``labels`` is."""
         return next((image for image, log in self._masks.items() if log.layer is labels), None)
 
-    def provenance(self, image: Image, frame: Frame) -> dict[str, Any] | None:
-        """Return how the mask on show was made, with ``edited``; None without one."""
-        log = self._log(image)
-        source = None if log is None else log.source(frame)
-        return None if log is None or source is None else {**source, "edited": log.edited(frame)}
+    def strokes(self, job: Job) -> NDArray[np.int32] | None:
+        """Return the user's pixels (H, W), `UNLOCKED` elsewhere; None without any."""
+        log = self._log(job.image)
+        return None if log is None else log.locked(job.frame)
 
-    def forget_strokes(self, image: Image) -> bool:
-        """Drop the user's strokes on the current frame and show the model's mask; False if there is nothing to drop."""
+    def object_name(self, job: Job) -> str:
+        """Return what the layer's table calls the object; empty if it is not in it."""
+        log = self._log(job.image)
+        if log is None or "name" not in log.layer.features:
+            return ""
+        table = log.layer.features
+        names = table.loc[table["index"] == job.number, "name"]
+        return "" if names.empty else str(names.iloc[0])
+
+    def morphology(self, job: Job) -> MorphologyConfig | None:
+        """Return how the object on show was refined; None if no model made it."""
+        origin = self._origin(job)
+        known = None if origin is None else origin.provenance.get("morphology")
+        return None if known is None else MorphologyConfig(**known)
+
+    def edited(self, job: Job) -> bool:
+        """Whether the user changed anything in the frame."""
+        log = self._log(job.image)
+        return log is not None and log.edited(job.frame)
+
+    def provenance(self, image: Image, frame: Frame) -> dict[str, Any] | None:
+        """Return how the masks on show were made, with ``edited`` and ``objects``; None without any."""
         log = self._log(image)
-        frame = current_frame(self._viewer, image)
-        if log is None or log.busy or not log.edited(frame):
+        return None if log is None or not log.origins(frame) else self._sidecar(log, frame)
+
+    # what the user asks for beside a run
+
+    def forget_strokes(self, job: Job) -> bool:
+        """Drop the user's strokes on the frame and show the model's masks; False if there is nothing to drop."""
+        log = self._log(job.image)
+        if log is None or log.busy or not log.edited(job.frame):
             return False
-        source = log.source(frame) or {}
-        prediction = self._predictions.get((image, frame))
-        pure = None
-        if prediction is not None and "morphology" in source:
-            pure = prediction.refined(MorphologyConfig(**source["morphology"])).labels
-        log.forget(frame, pure)
-        self._describe(log, [frame])
+        labels, strokes = log.pixels(job.frame).copy(), log.locked(job.frame)
+        kept = {number: self.kept(origin.run) for number, origin in log.origins(job.frame).items()}
+        if strokes is not None and all(kept.values()):
+            labels[strokes != UNLOCKED] = 0
+        for number, prediction in kept.items():
+            if prediction is not None:
+                morphology = log.origins(job.frame)[number].provenance["morphology"]
+                refined = prediction.refined(MorphologyConfig(**morphology))
+                labels[labels == number] = 0
+                labels[refined.without_strokes().mask & (labels == 0)] = number
+        log.forget(job.frame, labels)
+        self._note(log, [job.frame])
         return True
+
+    def split(self, job: Job) -> int:
+        """Make each part of the object an object of its own, as one undo item; return the number of parts.
+
+        The largest part keeps the id; the others get the next free ones.
+        """
+        log = self._log(job.image)
+        if log is None or log.busy:
+            return 0
+        pixels = log.pixels(job.frame)
+        parts, count = components(pixels == job.number)
+        if count < 2:
+            return count
+        labels = pixels.astype(np.int64)
+        free = int(log.layer.data.max()) + 1
+        origins = dict(log.origins(job.frame))
+        for part in range(2, count + 1):
+            number = free + part - 2
+            labels[parts == part] = number
+            if job.number in origins:
+                origins[number] = Origin(None, origins[job.number].provenance)
+        log.relabel(job.frame, labels, origins)
+        list_objects(log.layer, range(free, free + count - 1))
+        self._note(log, [job.frame])
+        return count
 
     def export(self, image: Image, path: Path, format: str) -> None:
         """Write the current frame of the image's mask to ``path``.
@@ -177,8 +296,9 @@ class Session:
         from lsegdiff_core.export import export_labels
 
         frame = current_frame(self._viewer, image)
-        provenance = self.provenance(image, frame) or unknown_provenance()
-        export_labels(log.pixels(frame).copy(), path, format, provenance)
+        export_labels(log.pixels(frame).copy(), path, format, self._sidecar(log, frame))
+
+    # within
 
     def _log(self, image: Image) -> MaskLog | None:
         log = self._masks.get(image)
@@ -188,9 +308,13 @@ class Session:
             return None
         return log
 
+    def _origin(self, job: Job) -> Origin | None:
+        log = self._log(job.image)
+        return None if log is None else log.origins(job.frame).get(job.number)
+
     def _create(self, refined: Refined) -> None:
-        image, viewer = refined.image, self._viewer
-        labels = new_labels(image, refined.frame, refined.labels)
+        image, viewer = refined.job.image, self._viewer
+        labels = new_labels(image, refined.job.frame, refined.mask.astype(np.uint8) * np.uint8(refined.job.number))
 
         def frame_on_canvas() -> Frame | None:
             try:
@@ -198,21 +322,30 @@ class Session:
             except LSegDiffError:
                 return None
 
-        log = MaskLog(labels, frame_on_canvas, lambda frames: self._on_edited(log, frames))
-        log.adopt(refined.frame, refined.provenance)
+        def on_changed(frames: list[Frame], numbers: set[int], painted: bool) -> None:
+            list_objects(labels, numbers)
+            self._note(log, frames)
+            self._changed(painted)
+
+        log = MaskLog(labels, frame_on_canvas, on_changed)
+        log.adopt(refined.job.frame, refined.job.number, refined.origin)
         self._masks[image] = log
         viewer.add_layer(labels)
-        self._describe(log, [refined.frame])
+        self._describe(log, refined)
 
-    def _on_edited(self, log: MaskLog, frames: list[Frame]) -> None:
-        self._describe(log, frames)
-        self._changed()
+    def _describe(self, log: MaskLog, refined: Refined) -> None:
+        classes = refined.origin.provenance.get("classes")
+        list_objects(log.layer, [refined.job.number], classes[0] if classes else None)
+        self._note(log, [refined.job.frame])
 
-    def _describe(self, log: MaskLog, frames: list[Frame]) -> None:
+    def _note(self, log: MaskLog, frames: list[Frame]) -> None:
         """Keep the layer's metadata true, so that the writer knows how each frame was made."""
         known = log.layer.metadata.setdefault(METADATA, {})
         for frame in frames:
-            known[frame] = {**(log.source(frame) or unknown_provenance()), "edited": log.edited(frame)}
+            known[frame] = describe(log.origins(frame), log.edited(frame))
+
+    def _sidecar(self, log: MaskLog, frame: Frame) -> dict[str, Any]:
+        return sidecar(describe(log.origins(frame), log.edited(frame)), log.pixels(frame), log.layer.features)
 
     def _on_removed(self, event: Any) -> None:
         gone = event.value
@@ -220,10 +353,5 @@ class Session:
             if gone is image or gone is log.layer:
                 log.close()
                 del self._masks[image]
-        for key in [key for key in self._predictions if key[0] is gone]:
-            del self._predictions[key]
-
-
-def unknown_provenance() -> dict[str, Any]:
-    """Return what is known of a mask that no prediction made."""
-    return {"versions": {"napari-lsegdiff": lsegdiff_core.__version__, "numpy": np.__version__}}
+        for run in [run for run, (image, _) in self._predictions.items() if image is gone]:
+            del self._predictions[run]

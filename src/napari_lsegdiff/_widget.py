@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -19,15 +20,17 @@ from lsegdiff_core.config import MorphologyConfig
 from lsegdiff_core.errors import LSegDiffError
 from napari_lsegdiff._choices import ImageChoice, ModelChoice
 from napari_lsegdiff._controls import RefineControls
-from napari_lsegdiff._frames import Frame
+from napari_lsegdiff._correct import KEY, CorrectPanel, Gallery
+from napari_lsegdiff._correction import Correction
 from napari_lsegdiff._panels import ExportPanel, RunPanel
-from napari_lsegdiff._session import Refined, Session
+from napari_lsegdiff._session import Job, Refined, Session
 from napari_lsegdiff._worker import (
     Devices,
     Failed,
     Finished,
     NewestWins,
     PredictorCache,
+    Preview,
     Request,
     Stage,
     Update,
@@ -71,18 +74,19 @@ class SegmentationDock(QWidget):
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self._viewer = napari_viewer
-        self._session = Session(napari_viewer, self._on_mask_changed)
+        self._session = Session(napari_viewer, self._on_layer_changed)
         self._cache = PredictorCache()
         self._refiner = NewestWins(self)
         self._runtime = _Runtime()
         self._generation = 0  # of the newest run; what comes from an older one is dropped
         self._worker_generation = 0
         self._running = False
-        self._landing: tuple[Image, Frame] | None = None  # the run has its result, which is on its way to the canvas
+        self._landing: Job | None = None  # the run has its result, which is on its way to the canvas
+        self._again = False  # a stroke came when the run could not be stopped any more
         self._queued: Request | None = None
         self._started = 0.0
         self._suggested: MorphologyConfig | None = None  # by a model that was chosen since the last run
-        self._unwritten: dict[tuple[Image, Frame], tuple[Refined, object]] = {}
+        self._unwritten: dict[Job, tuple[Refined, object]] = {}
         self._retry = QTimer(self)
         self._retry.setInterval(RETRY)
         self._retry.timeout.connect(self._write_waiting)
@@ -98,8 +102,11 @@ class SegmentationDock(QWidget):
         self.images = ImageChoice(self._viewer)
         self.choices = ModelChoice(self.images)
         self.panel = RunPanel()
+        self.correct = CorrectPanel()
+        self.gallery = Gallery()
         self.refine = RefineControls()
         self.exporter = ExportPanel()
+        self._correction = Correction(self._viewer, self._session, self.correct, self.gallery, self)
 
         segment_box = QGroupBox("Segment")
         column = QVBoxLayout(segment_box)
@@ -108,7 +115,7 @@ class SegmentationDock(QWidget):
 
         content = QWidget()
         column = QVBoxLayout(content)
-        for widget in (self.open_button, segment_box, self.refine, self.exporter):
+        for widget in (self.open_button, segment_box, self.correct, self.gallery, self.refine, self.exporter):
             column.addWidget(widget)
         column.addStretch(1)
         # a low screen gets a scroll bar instead of squeezed controls
@@ -129,7 +136,10 @@ class SegmentationDock(QWidget):
         self.choices.failed.connect(self._on_error)
         self.panel.button.clicked.connect(self._on_run)
         self.refine.changed.connect(self._on_refine)
-        self.refine.forget.connect(self._on_forget)
+        self.correct.redraw.connect(self.redraw)
+        self.correct.forget.connect(self._on_forget)
+        self.correct.split.connect(self._on_split)
+        self._correction.adopted.connect(self._on_adopted)
         self.exporter.chosen.connect(self._on_export)
         self._refiner.done.connect(self._on_refined)
         layers, dims = self._viewer.layers, self._viewer.dims
@@ -141,14 +151,20 @@ class SegmentationDock(QWidget):
             partial(layers.selection.events.active.disconnect, self._on_active),
             partial(dims.events.current_step.disconnect, self._on_shown),
             self.images.close_events,
+            self._correction.close,
             self._session.close,
             self._refiner.close,
+            self._unbind_key,
         ]
+        self._viewer.bind_key(KEY, lambda viewer: self.redraw(), overwrite=True)
         # the bound method of a dying widget would not be called any more
         self.destroyed.connect(self._runtime.close)
         if self.choices.bundle is not None:
             self.choices.choose(self.choices.bundle)
         self._on_shown()
+
+    def _unbind_key(self) -> None:
+        self._viewer.bind_key(KEY, None)
 
     def event(self, event: QEvent) -> bool:
         """Stop everything when the dock is closed: napari then takes the widget out of its parent."""
@@ -181,6 +197,17 @@ class SegmentationDock(QWidget):
 
     def run(self) -> None:
         """Segment the chosen image's frame on the canvas with the chosen model."""
+        self._ask(redraw=False)
+
+    def redraw(self) -> None:
+        """Segment again under the user's strokes, points and boxes; a run under way is stopped."""
+        if self._landing is not None:
+            self._again = True
+            return
+        self.cancel()
+        self._ask(redraw=True)
+
+    def _ask(self, redraw: bool) -> None:
         image, bundle = self.images.layer, self.choices.bundle
         if image is None:
             self.panel.say("No image: open one, or choose File > Open Sample > LSegDiff")
@@ -192,7 +219,12 @@ class SegmentationDock(QWidget):
             except LSegDiffError as error:
                 self._on_error(error)
             else:
-                request = Request(job, bundle, self.choices.device.currentText(), self.choices.sampling)
+                hints = self._correction.hints(job) if redraw else self._session.neighbours(job)
+                # without a mask there is nothing to keep
+                kept = redraw and hints is not None and hints.current is not None
+                strength = self.correct.strength.value() if kept else 1.0
+                sampling = replace(self.choices.sampling, strength=round(strength, 2))
+                request = Request(job, bundle, self.choices.device.currentText(), sampling, hints)
                 self._generation += 1
                 self._set_running(True)
                 if self._runtime.worker is None:
@@ -227,15 +259,18 @@ class SegmentationDock(QWidget):
         elif isinstance(update, Stage):
             self.panel.say(update.text)
             self.panel.show_progress(update.done, update.total)
+        elif isinstance(update, Preview):
+            self._correction.preview(self._job, update)
         elif isinstance(update, Failed):
             self._end_run(update.line, False, update.details)
         elif isinstance(update, Finished):
-            if self._session.accept(self._job, update.prediction):
+            run = self._session.accept(self._job, update.prediction)
+            if run is not None:
                 if self._suggested is not None:
                     self.refine.show_morphology(self._suggested)
                     self._suggested = None
-                self._landing = (self._job.image, self._job.frame)
-                self._refine(*self._landing)
+                self._landing = self._job
+                self._refine(self._job, run=run)
             else:
                 self._end_run("The image was removed; its mask is dropped", False)
 
@@ -249,9 +284,13 @@ class SegmentationDock(QWidget):
         self._queued = None
         if self._runtime.worker is not None:
             self._runtime.worker.quit()
+        self._correction.end_preview(self._job)
         self._set_running(False)
         self.panel.say(text, tooltip)
         self.finished.emit(good)
+        if self._again:
+            self._again = False
+            self.redraw()
 
     def _set_running(self, running: bool) -> None:
         self._running = running
@@ -262,20 +301,23 @@ class SegmentationDock(QWidget):
 
     def _on_refine(self) -> None:
         self._suggested = None
-        image, frame = self._shown()
-        if image is not None and frame is not None:
-            self._refine(image, frame, self.refine.gesture)
+        job = self._shown()
+        if job is not None:
+            self._refine(job, self.refine.gesture)
 
-    def _refine(self, image: Image, frame: Frame, merge: int | None = None) -> None:
-        function = self._session.refinement(image, frame, self.refine.morphology)
+    def _refine(self, job: Job, merge: int | None = None, run: int | None = None) -> None:
+        function = self._session.refinement(job, self.refine.morphology, run)
         if function is not None:
-            self._refiner.request((image, frame), function, merge)
-        elif self._session.mask_layer(image) is not None:
-            self.panel.say("This frame's probability is not at hand any more; press Run to refine it")
+            self._refiner.request(job, function, merge)
+        elif self._session.run(job) is not None:
+            self.panel.say("This mask's probability is not at hand any more; press Run to refine it")
+
+    def _on_adopted(self, job: Job, run: int) -> None:
+        self._refine(job, run=run)
 
     def _on_refined(self, result: Refined | Failed, merge: int | None) -> None:
         if isinstance(result, Refined):
-            self._unwritten[result.image, result.frame] = (result, merge)
+            self._unwritten[result.job] = (result, merge)
             self._write_waiting()
         elif self._landing is not None:
             self._end_run(result.line, False, result.details)
@@ -289,7 +331,7 @@ class SegmentationDock(QWidget):
             del self._unwritten[key]
             if key == self._landing:
                 seconds = perf_counter() - self._started
-                size = int((refined.labels > 0).sum())
+                size = int(refined.mask.sum())
                 found = f"Mask of {size:,} px" if size else "Nothing found at this threshold"
                 self._end_run(f"{found} in {seconds:.2f} s", True)
         if self._unwritten:
@@ -298,25 +340,28 @@ class SegmentationDock(QWidget):
             self._retry.stop()
         self._on_mask_changed()
 
-    def _shown(self) -> tuple[Image | None, Frame | None]:
-        """Return the chosen image and its frame on the canvas."""
+    def _shown(self) -> Job | None:
+        """Return the chosen image's selected object in the frame on the canvas."""
         image = self.images.layer
-        if image is None:
-            return None, None
         try:
-            return image, self._session.job(image).frame
+            return None if image is None else self._session.job(image)
         except LSegDiffError:
-            return image, None
+            return None
+
+    def _on_layer_changed(self, painted: bool) -> None:
+        self._on_mask_changed()
+        if painted and self.correct.auto.isChecked():
+            self.redraw()
 
     def _on_mask_changed(self) -> None:
         """Let the controls tell what the canvas shows, also after undo."""
-        image, frame = self._shown()
-        known = None if image is None or frame is None else self._session.provenance(image, frame)
-        self.refine.forget_button.setEnabled(known is not None and bool(known["edited"]))
-        self.exporter.button.setEnabled(image is not None and self._session.mask_layer(image) is not None)
-        self.exporter.suggested = "mask" if image is None else f"{Path(image.name).stem} mask"
-        if known is not None and self._refiner.idle and not self._unwritten:
-            self.refine.show_morphology(MorphologyConfig(**known["morphology"]))
+        job = self._shown()
+        self._correction.show(job)
+        self.exporter.button.setEnabled(job is not None and self._session.mask_layer(job.image) is not None)
+        self.exporter.suggested = "mask" if job is None else f"{Path(job.image.name).stem} mask"
+        morphology = None if job is None else self._session.morphology(job)
+        if morphology is not None and self._refiner.idle and not self._unwritten:
+            self.refine.show_morphology(morphology)
 
     # what the user and the viewer do
 
@@ -333,9 +378,17 @@ class SegmentationDock(QWidget):
         self.refine.set_default(self._suggested)
 
     def _on_forget(self) -> None:
-        image = self.images.layer
-        if image is not None and self._session.forget_strokes(image):
+        job = self._shown()
+        if job is not None and self._session.forget_strokes(job):
             self._on_mask_changed()
+
+    def _on_split(self) -> None:
+        job = self._shown()
+        if job is None:
+            return
+        parts = self._session.split(job)
+        self.panel.say(f"Object {job.number} is now {parts} objects" if parts > 1 else "The object is in one part")
+        self._on_mask_changed()
 
     def _on_export(self, path: Path, format: str) -> None:
         image = self.images.layer

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Generator, Hashable
 from dataclasses import dataclass
+from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -14,13 +15,17 @@ from qtpy.QtCore import QObject, Signal
 
 from lsegdiff_core.bundle import bundle_hash, find_bundle
 from lsegdiff_core.config import SamplingConfig
+from lsegdiff_core.data.geometry import Geometry
 from lsegdiff_core.errors import LSegDiffError
+from lsegdiff_core.hints import Hints
 from lsegdiff_core.prediction import Prediction
 from napari_lsegdiff._session import Job
 
 if TYPE_CHECKING:
     from lsegdiff_core.predictor import Predictor
 
+# Seconds between two pictures of the mask while it forms: drawing every step cost more than the sampling.
+PREVIEW_EVERY = 0.1
 OUT_OF_MEMORY = "Out of memory: choose fewer seeds or the CPU"
 
 
@@ -36,6 +41,13 @@ class Devices(NamedTuple):
     """The devices of this machine, known once torch is loaded."""
 
     names: list[str]
+
+
+class Preview(NamedTuple):
+    """The first seed's estimate so far, (S, S) float32 in [0, 1], and where the square lies in the image."""
+
+    square: NDArray[np.float32]
+    geometry: Geometry
 
 
 class Finished(NamedTuple):
@@ -63,7 +75,7 @@ class Failed(NamedTuple):
         return cls(f"Failed: {first} ({type(error).__name__})", details)
 
 
-Update = Stage | Devices | Finished | Failed
+Update = Stage | Devices | Preview | Finished | Failed
 
 
 @dataclass(frozen=True)
@@ -74,6 +86,7 @@ class Request:
     bundle: str
     device: str
     sampling: SamplingConfig
+    hints: Hints | None = None
 
 
 class PredictorCache:
@@ -121,7 +134,8 @@ def segment(cache: PredictorCache, request: Request) -> Generator[Update, None, 
         cache.encode(predictor, image, request.job.name)
         total = request.sampling.total_steps
         yield Stage(f"Step 0 of {total}", 0, total)
-        run = predictor.steps(request.sampling)
+        run = predictor.steps(request.sampling, request.hints)
+        shown = monotonic()
         while True:
             try:
                 progress = next(run)
@@ -129,6 +143,9 @@ def segment(cache: PredictorCache, request: Request) -> Generator[Update, None, 
                 prediction = end.value
                 break
             yield Stage(f"Step {progress.done} of {progress.total}", progress.done, progress.total)
+            if monotonic() - shown > PREVIEW_EVERY and progress.done < progress.total:
+                yield Preview(progress.estimate(), progress.geometry)
+                shown = monotonic()
         yield Finished(prediction)
     except Exception as error:
         yield Failed.of(error)

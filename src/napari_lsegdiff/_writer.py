@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_lsegdiff._session import METADATA, unknown_provenance
+from napari_lsegdiff._objects import METADATA, sidecar
 
 
 def write_labels(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
@@ -35,6 +35,8 @@ def write_labels(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
         target = Path(path)
         if frame:
             target = target.with_name(f"{target.stem}_{'_'.join(f'{i:04d}' for i in frame)}{target.suffix}")
-        export_labels(np.asarray(data[frame]), target, "indexed-png", known.get(frame) or unknown_provenance())
+        labels = np.asarray(data[frame])
+        about = sidecar(known.get(frame), labels, attributes.get("features"))
+        export_labels(labels, target, "indexed-png", about)
         written.append(str(target))
     return written

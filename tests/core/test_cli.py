@@ -12,8 +12,10 @@ from PIL import Image
 
 from lsegdiff_core import cli
 from lsegdiff_core.bundle import MANIFEST, read_manifest
+from lsegdiff_core.cli_options import fractions
 from lsegdiff_core.config import MorphologyConfig, SamplingConfig, to_dict
 from lsegdiff_core.data.phantom import draw_phantom
+from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.studies import compute_settings
 from lsegdiff_core.training.config import TrainConfig
 
@@ -82,6 +84,7 @@ def test_predict_writes_a_mask_and_its_provenance_for_each_image(run, pairs: Pat
             "seeds": [0, 1],
             "flip": False,
             "zoom": False,
+            "strength": 1.0,
         }
         assert provenance["morphology"]["smooth"] == 1.5
         assert provenance["image"]["name"] == f"f{seed}.png"
@@ -180,15 +183,72 @@ def test_bench_compute_compares_its_settings(run, pairs: Path, tiny_bundle: Path
     assert data["command"].startswith("lsegdiff bench compute --data")
 
 
-def test_bench_interactive_compares_both_methods(run, pairs: Path, tiny_bundle: Path, tmp_path: Path, one) -> None:
-    code, out, _ = run("bench", "interactive", "--data", pairs, "--bundle", tiny_bundle, "--touches", 2, *one)
+def test_bench_interactive_compares_every_way_to_correct(
+    run, pairs: Path, tiny_bundle: Path, direct_bundle: Path, tmp_path: Path, one
+) -> None:
+    options = ("--control", direct_bundle, "--touch", "stroke", "--noisy", "--strengths", "0.5,1,0.5", *one)
+    code, out, _ = run("bench", "interactive", "--data", pairs, "--bundle", tiny_bundle, *options)
     assert code == 0
     data = json.loads((tmp_path / "result.json").read_text())
-    assert [row["method"] for row in data["summary"]] == ["re-diffuse", "paint"]
+    ways = [("paint", 1.0), ("re-diffuse", 0.5), ("re-diffuse", 1.0), ("control", 1.0)]
+    for rows in (data["summary"], data["images"]):
+        assert [(row["method"], row["strength"]) for row in rows] == ways
+        assert {(row["touch"], row["noisy"]) for row in rows} == {("stroke", True)}
     for row, image in zip(data["summary"], data["images"], strict=True):
+        assert (row["n"], image["name"]) == (1, "f1")
         assert row["iou"] == image["iou"]
-        assert len(row["iou"]) == 3
-        assert f"{row['iou'][2]:.4f}" in out
+        assert "  ".join(f"{score:.4f}" for score in row["iou"]) in out
+    paint, half, full, control = (row["iou"] for row in data["images"])
+    assert paint[0] == half[0] == full[0] != control[0], "before the first touch a model's masks are one"
+    assert len({tuple(scores) for scores in (paint, half, full, control)}) == 4
+
+
+def test_bench_interactive_paints_and_re_diffuses_unless_told_otherwise(run, pairs, tiny_bundle, tmp_path, one) -> None:
+    assert run("bench", "interactive", "--data", pairs, "--bundle", tiny_bundle, *one)[0] == 0
+    summary = json.loads((tmp_path / "result.json").read_text())["summary"]
+    assert [(row["method"], row["strength"]) for row in summary] == [("paint", 1.0), ("re-diffuse", 1.0)]
+    assert {(row["touch"], row["noisy"]) for row in summary} == {("disc", False)}
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--touch", "finger", "touch: unknown name 'finger'; choose one of disc, stroke"),
+        ("--strengths", "0.5,much", "--strengths: '0.5,much' is not a list of numbers such as 0.5,1"),
+        ("--strengths", "1;0.5", "--strengths: '1;0.5' is not a list of numbers"),
+        ("--control", "missing", "bundle 'missing': not found"),
+    ],
+)
+def test_bad_options_of_the_interactive_bench_are_named_before_anything_is_measured(
+    run, pairs: Path, tiny_bundle: Path, option: str, value: str, words: str
+) -> None:
+    code, out, err = run("bench", "interactive", "--data", pairs, "--bundle", tiny_bundle, option, value)
+    assert code == 2
+    assert out == ""
+    assert err.count("\n") == 1
+    assert words in err
+
+
+@pytest.mark.parametrize("value", ["2", "0.5,-0.1", "nan"])
+def test_a_strength_out_of_range_is_refused_by_name(run, pairs: Path, tiny_bundle: Path, tmp_path, one, value) -> None:
+    code, _, err = run("bench", "interactive", "--data", pairs, "--bundle", tiny_bundle, "--strengths", value, *one)
+    assert code == 2
+    assert f"{float(value.split(',')[-1])} is not allowed" in err
+    assert "strength" in err
+    assert not (tmp_path / "result.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("1", [1.0]), (" 0.5, 1,", [0.5, 1.0]), ("1,0.25,1.0", [1.0, 0.25]), ("", [])]
+)
+def test_a_list_of_fractions_holds_each_once_in_its_order(text: str, expected: list[float]) -> None:
+    assert fractions(text, "--strengths") == expected
+
+
+@pytest.mark.parametrize("text", ["much", "0.5;1", "0.5 1", "0,5,x", "1e"])
+def test_what_is_no_list_of_fractions_is_refused_by_the_options_name(text: str) -> None:
+    with pytest.raises(LSegDiffError, match=f"^--strengths: '{text}' is not a list of numbers"):
+        fractions(text, "--strengths")
 
 
 def test_bench_throughput_measures_every_combination(run, tiny_bundle: Path, tmp_path: Path) -> None:

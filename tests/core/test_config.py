@@ -37,7 +37,7 @@ TRAINING = TrainConfig(
     [
         TrainConfig(),
         TRAINING,
-        SamplingConfig(steps=7, sampler="heun", seeds=(3, 1), flip=True, zoom=True),
+        SamplingConfig(steps=7, sampler="heun", seeds=(3, 1), flip=True, zoom=True, strength=0.3),
         MorphologyConfig(opening=2.5, keep_largest=True, min_confidence=0.3),
     ],
     ids=["defaults", "training", "sampling", "morphology"],
@@ -157,6 +157,9 @@ def test_sampling_takes_what_exists(steps: int, sampler: str) -> None:
         ({"sampler": "euler"}, "sampler: unknown name 'euler'; choose one of ddim, heun, dpmpp_2m, ddpm"),
         ({"sampler": "DDIM"}, "sampler: unknown name 'DDIM'"),
         ({"seeds": ()}, "seeds: the list is empty"),
+        ({"strength": -0.1}, r"strength: -0.1 is not allowed; it must be in \[0, 1\]"),
+        ({"strength": 1.01}, "strength: 1.01 is not allowed"),
+        ({"strength": float("nan")}, "strength: nan is not allowed"),
     ],
 )
 def test_sampling_outside_its_range_is_refused(values: dict[str, Any], message: str) -> None:
@@ -171,6 +174,8 @@ def test_sampling_outside_its_range_is_refused(values: dict[str, Any], message: 
 )
 def test_each_further_pass_doubles_the_steps(flip: bool, zoom: bool, total: int) -> None:
     assert SamplingConfig(steps=3, flip=flip, zoom=zoom).total_steps == total
+    assert SamplingConfig(steps=3, flip=flip, zoom=zoom, strength=0.01).total_steps == total
+    assert SamplingConfig(steps=3, flip=flip, zoom=zoom, strength=0).total_steps == 0
 
 
 @pytest.mark.parametrize("threshold", [0.0, 1.0, -0.1, 1.1, float("nan")])

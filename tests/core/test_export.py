@@ -117,6 +117,37 @@ def test_coco_without_provenance_has_one_class_called_lesion(tmp_path):
     assert data["images"][0]["file_name"] == ""
 
 
+def categories(labels: np.ndarray, folder: Path, provenance) -> tuple[list[str], dict[int, str]]:
+    """Return the names of the categories and that of each object."""
+    data = json.loads(export(labels, folder, "coco", provenance).read_text())
+    names = {item["id"]: item["name"] for item in data["categories"]}
+    assert list(names) == list(range(1, len(names) + 1))
+    return list(names.values()), {item["id"]: names[item["category_id"]] for item in data["annotations"]}
+
+
+def test_coco_gives_every_object_the_category_of_its_class(tmp_path):
+    objects = [{"id": 200, "class": "polyp", "votes": 3}, {"id": 1, "class": "instrument"}]
+    names, found = categories(several(), tmp_path, {**PROVENANCE, "objects": objects})
+    assert names == ["polyp", "instrument"]
+    assert found == {1: "instrument", 2: "polyp", 200: "polyp"}, "what is not known has the first class"
+
+
+def test_coco_adds_a_class_that_only_an_object_has(tmp_path):
+    objects = [{"id": index, "class": name} for index, name in ((1, "adenoma"), (2, "instrument"), (200, "adenoma"))]
+    names, found = categories(several(), tmp_path, {**PROVENANCE, "objects": objects})
+    assert names == ["polyp", "instrument", "adenoma"]
+    assert found == {1: "adenoma", 2: "instrument", 200: "adenoma"}
+
+
+@pytest.mark.parametrize(
+    "objects", [[], [{"id": 1}, {"class": "instrument"}], [1, "instrument"], [{"id": 9, "class": "polyp"}]]
+)
+def test_coco_takes_the_first_class_where_no_object_says_another(tmp_path, objects):
+    names, found = categories(several(), tmp_path, {**PROVENANCE, "objects": objects})
+    assert names == ["polyp", "instrument"]
+    assert found == {1: "polyp", 2: "polyp", 200: "polyp"}
+
+
 @pytest.mark.parametrize("classes", ["polyp", [], [1], None])
 def test_coco_refuses_classes_that_are_no_list_of_names(tmp_path, classes):
     with pytest.raises(LSegDiffError, match=r"provenance\.classes"):

@@ -10,12 +10,16 @@ import pytest
 from lsegdiff_core.config import SamplingConfig
 from lsegdiff_core.data.readers import Pair, read_pairs
 from lsegdiff_core.hints import BACKGROUND, FOREGROUND, NONE, Hints
-from lsegdiff_core.interactive import interact, summarise_interaction, touch
+from lsegdiff_core.interactive import User, interact, summarise_interaction
 from lsegdiff_core.predictor import Predictor
 
 # the diagonal is 100 pixels, so that a touch has a radius of 2.5
 SHAPE = (60, 80)
 ONE = SamplingConfig(steps=1)
+
+
+def touch(mask: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    return User().correct(mask, truth, np.random.default_rng(0))
 
 
 def box(rows: tuple[int, int], columns: tuple[int, int]) -> np.ndarray:

@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from lsegdiff_core.errors import LSegDiffError
-from lsegdiff_core.metrics import bootstrap_interval, dice, hd95, iou, normalised_surface_distance
+from lsegdiff_core.metrics import bootstrap_interval, dice, hd95, iou, normalised_surface_distance, pairwise_iou
 
 # MONAI calls a deprecated argument of its own
 pytestmark = pytest.mark.filterwarnings("ignore:.*always_return_as_numpy.*:FutureWarning")
@@ -63,6 +63,17 @@ def test_normalised_surface_distance_equals_monai(seed, tolerance):
     expected = compute_surface_dice(batch(predicted), batch(truth), [tolerance], include_background=True).item()
     assert 0 < expected < 1
     assert normalised_surface_distance(predicted, truth, tolerance) == pytest.approx(expected, abs=1e-6)
+
+
+def test_pairwise_iou_is_the_iou_of_each_pair():
+    masks = np.stack([*(blobs(seed) for seed in range(5)), np.zeros((70, 90), bool), np.zeros((70, 90), bool)])
+    expected = [[iou(one, other) for other in masks] for one in masks]
+    np.testing.assert_allclose(pairwise_iou(masks), expected, rtol=0, atol=1e-15)
+    assert pairwise_iou(masks)[5, 6] == 1, "two empty masks agree"
+
+
+def test_pairwise_iou_of_one_mask_is_one():
+    np.testing.assert_array_equal(pairwise_iou(SQUARE[None]), [[1.0]])
 
 
 def test_values_of_a_case_done_by_hand():

@@ -6,7 +6,7 @@ from scipy import ndimage
 from skimage import measure, morphology
 
 from lsegdiff_core.config import MorphologyConfig
-from lsegdiff_core.morphology import refine
+from lsegdiff_core.morphology import components, refine
 
 PLAIN = MorphologyConfig(fill_holes=False)
 CONFIGS = {
@@ -235,3 +235,33 @@ def test_the_probability_is_not_changed():
     probability = blobs(4)
     refine(probability, CONFIGS["all"])
     np.testing.assert_array_equal(probability, blobs(4))
+
+
+def test_components_are_numbered_by_size_and_join_at_corners():
+    mask = np.zeros((30, 40), dtype=bool)
+    mask[2:6, 2:6] = mask[10:15, 10:15] = mask[20:22, 20:22] = True  # 16, 25 and 4 pixels
+    mask[6, 6] = mask[7, 7] = True  # a tail of the first one, diagonal
+    labels, count = components(mask)
+    expected = np.zeros(mask.shape, np.int32)
+    expected[10:15, 10:15], expected[2:6, 2:6], expected[20:22, 20:22] = 1, 2, 3
+    expected[6, 6] = expected[7, 7] = 2
+    assert (count, labels.dtype) == (3, np.int32)
+    np.testing.assert_array_equal(labels, expected)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_components_are_those_of_skimage_and_never_grow(seed):
+    mask = blobs(seed) >= 0.5
+    labels, count = components(mask)
+    reference = measure.label(mask, connectivity=2)
+    assert count == reference.max() > 2
+    pairs = np.unique(np.stack([labels.ravel(), reference.ravel()]), axis=1)
+    assert pairs.shape[1] == count + 1, "the same parts under other numbers"
+    areas = np.bincount(labels.ravel())[1:].tolist()
+    assert areas == sorted(areas, reverse=True)
+
+
+def test_no_mask_has_no_components():
+    labels, count = components(np.zeros((5, 7), dtype=bool))
+    assert count == 0
+    np.testing.assert_array_equal(labels, np.zeros((5, 7)))

@@ -270,12 +270,12 @@ def test_forget_strokes_button(viewer, dock, run):
     assert run()
     labels = viewer.layers["a mask"]
     model = labels.data.copy()
-    assert not dock.refine.forget_button.isEnabled()
+    assert not dock.correct.forget_button.isEnabled()
     labels.paint((5, 5), 2)
-    assert dock.refine.forget_button.isEnabled()
-    dock.refine.forget_button.click()
+    assert dock.correct.forget_button.isEnabled()
+    dock.correct.forget_button.click()
     np.testing.assert_array_equal(labels.data, model)
-    assert not dock.refine.forget_button.isEnabled()
+    assert not dock.correct.forget_button.isEnabled()
 
 
 def test_from_the_plugins_menu(viewer, bundle, calls, qtbot):

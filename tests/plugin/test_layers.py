@@ -25,7 +25,7 @@ LINE = (slice(2, 4), slice(3, 9))
 
 
 def test_undo_of_a_stroke_restores_the_model(log: MaskLog):
-    log.write((), disc(5), {"run": 1})
+    log.write((), disc(5) > 0, 1, {"run": 1})
     stroke(log.layer, *LINE, 2)
     assert log.edited(())
     log.layer.undo()
@@ -35,38 +35,38 @@ def test_undo_of_a_stroke_restores_the_model(log: MaskLog):
 
 def test_stroke_survives_a_write_and_undo_walks_back(log: MaskLog):
     layer = log.layer
-    log.write((), disc(5), {"run": 1})
+    log.write((), disc(5) > 0, 1, {"run": 1})
     stroke(layer, *LINE, 2)
-    log.write((), disc(7), {"run": 2})
+    log.write((), disc(7) > 0, 1, {"run": 2})
     expected = disc(7)
     expected[LINE] = 2
     np.testing.assert_array_equal(layer.data, expected)
-    assert log.source(()) == {"run": 2}
+    assert log.origins(())[1] == {"run": 2}
 
     layer.undo()
-    assert log.source(()) == {"run": 1}
+    assert log.origins(())[1] == {"run": 1}
     expected = disc(5)
     expected[LINE] = 2
     np.testing.assert_array_equal(layer.data, expected)
     # what the undo changed is no stroke: another write shows the pure model around the line
     layer.undo()
     assert not log.edited(())
-    log.write((), disc(3), None)
+    log.write((), disc(3) > 0, 1, None)
     np.testing.assert_array_equal(layer.data, disc(3))
 
 
 def test_redo_brings_strokes_back(log: MaskLog):
     layer = log.layer
-    log.write((), disc(5), {"run": 1})
+    log.write((), disc(5) > 0, 1, {"run": 1})
     stroke(layer, *LINE, 2)
-    log.write((), disc(7), {"run": 2})
+    log.write((), disc(7) > 0, 1, {"run": 2})
     for _ in range(3):
         layer.undo()
     assert not layer.data.any()
     for _ in range(3):
         layer.redo()
-    assert log.source(()) == {"run": 2}
-    log.write((), disc(2), None)
+    assert log.origins(())[1] == {"run": 2}
+    log.write((), disc(2) > 0, 1, None)
     expected = disc(2)
     expected[LINE] = 2
     np.testing.assert_array_equal(layer.data, expected)
@@ -74,20 +74,20 @@ def test_redo_brings_strokes_back(log: MaskLog):
 
 def test_stroke_where_the_slider_meanwhile_agrees(log: MaskLog):
     row, column = 10, 21  # outside disc(5), inside disc(7)
-    log.write((), disc(5), None)
+    log.write((), disc(5) > 0, 1, None)
     stroke(log.layer, slice(row, row + 1), slice(column, column + 1), 1)
-    log.write((), disc(7), None)
-    log.write((), disc(5), None)
+    log.write((), disc(7) > 0, 1, None)
+    log.write((), disc(5) > 0, 1, None)
     assert log.layer.data[row, column] == 1
 
 
 def test_later_strokes_win_also_where_the_model_agrees(log: MaskLog):
     pixel = (slice(10, 11), slice(21, 22))
-    log.write((), disc(5), None)
+    log.write((), disc(5) > 0, 1, None)
     stroke(log.layer, *pixel, 1)
-    log.write((), disc(7), None)
+    log.write((), disc(7) > 0, 1, None)
     stroke(log.layer, *pixel, 0)
-    log.write((), disc(8), None)
+    log.write((), disc(8) > 0, 1, None)
     assert log.layer.data[10, 21] == 0
     assert log.locked(())[10, 21] == 0
     log.layer.undo()
@@ -96,21 +96,21 @@ def test_later_strokes_win_also_where_the_model_agrees(log: MaskLog):
 
 
 def test_a_write_that_changes_nothing_keeps_the_undo_order(log: MaskLog):
-    log.write((), disc(5), {"run": 1})
+    log.write((), disc(5) > 0, 1, {"run": 1})
     stroke(log.layer, *LINE, 1)
     model = disc(5)
     model[LINE] = 1
-    log.write((), model, {"run": 2})
+    log.write((), model > 0, 1, {"run": 2})
     log.layer.undo()
     np.testing.assert_array_equal(log.layer.data, disc(5))
-    assert log.source(()) == {"run": 1}
-    log.write((), disc(4), None)
+    assert log.origins(())[1] == {"run": 1}
+    log.write((), disc(4) > 0, 1, None)
     np.testing.assert_array_equal(log.layer.data, disc(4))
 
 
 def test_paint_by_a_call_is_a_stroke(log: MaskLog):
     # here napari announces the undo item before the data changes
-    log.write((), disc(5), None)
+    log.write((), disc(5) > 0, 1, None)
     log.layer.brush_size = 3
     log.layer.paint((2, 2), 3)
     log.layer.fill((19, 0), 4)
@@ -121,7 +121,7 @@ def test_paint_by_a_call_is_a_stroke(log: MaskLog):
 
 
 def test_forget_is_one_undo_item(log: MaskLog):
-    log.write((), disc(5), {"run": 1})
+    log.write((), disc(5) > 0, 1, {"run": 1})
     stroke(log.layer, *LINE, 2)
     before = log.layer.data.copy()
     log.forget((), disc(5))
@@ -129,20 +129,20 @@ def test_forget_is_one_undo_item(log: MaskLog):
     assert not log.edited(())
     log.layer.undo()
     np.testing.assert_array_equal(log.layer.data, before)
-    log.write((), disc(6), None)
+    log.write((), disc(6) > 0, 1, None)
     assert (log.layer.data[LINE] == 2).all()
 
 
 def test_merge_replaces_only_the_newest_item(log: MaskLog):
-    log.write((), disc(5), None)
+    log.write((), disc(5) > 0, 1, None)
     for radius in (6, 7, 8):
-        log.write((), disc(radius), {"radius": radius}, merge=1)
+        log.write((), disc(radius) > 0, 1, {"radius": radius}, merge=1)
     log.layer.undo()
     np.testing.assert_array_equal(log.layer.data, disc(5))
     log.layer.redo()
     np.testing.assert_array_equal(log.layer.data, disc(8))
     stroke(log.layer, *LINE, 2)
-    log.write((), disc(4), None, merge=1)
+    log.write((), disc(4) > 0, 1, None, merge=1)
     assert (log.layer.data[LINE] == 2).all()
     log.layer.undo()
     expected = disc(8)
@@ -152,32 +152,32 @@ def test_merge_replaces_only_the_newest_item(log: MaskLog):
 
 def test_undo_is_bounded_as_in_napari(log: MaskLog):
     for i in range(HISTORY + 30):
-        log.write((), disc(3 + i % 5), {"i": i})
+        log.write((), disc(3 + i % 5) > 0, 1, {"i": i})
     for _ in range(HISTORY + 30):
         log.layer.undo()
-    assert log.source(()) == {"i": 29}
+    assert log.origins(())[1] == {"i": 29}
     assert not log.edited(())
     log.layer.redo()
-    assert log.source(()) == {"i": 30}
+    assert log.origins(())[1] == {"i": 30}
 
 
 def test_pixels_that_a_script_changed_are_kept(log: MaskLog):
-    log.write((), disc(5), None)
+    log.write((), disc(5) > 0, 1, None)
     log.layer.data[LINE] = 7
     log.layer.refresh()
-    log.write((), disc(6), None)
+    log.write((), disc(6) > 0, 1, None)
     assert (log.layer.data[LINE] == 7).all()
 
 
 def test_frames_are_apart():
     layer = Labels(np.zeros((3, 20, 30), np.uint8))
     log = MaskLog(layer, lambda: (1,))
-    log.write((2,), disc(5), {"frame": 2})
+    log.write((2,), disc(5) > 0, 1, {"frame": 2})
     assert not layer.data[:2].any()
     np.testing.assert_array_equal(layer.data[2], disc(5))
     index = np.arange(5)
     layer.data_setitem((np.full(5, 1), np.full(5, 3), index), 2)
-    log.write((1,), disc(4), {"frame": 1})
+    log.write((1,), disc(4) > 0, 1, {"frame": 1})
     assert (layer.data[1, 3, :5] == 2).all()
     np.testing.assert_array_equal(layer.data[2], disc(5))
     layer.undo()
@@ -185,7 +185,7 @@ def test_frames_are_apart():
     layer.undo()
     assert not layer.data.any()
     assert not log.edited((1,))
-    assert log.source((2,)) is None
+    assert log.origins((2,)) == {}
 
 
 def test_replaced_data_of_another_shape_is_not_used(log: MaskLog):
@@ -195,11 +195,11 @@ def test_replaced_data_of_another_shape_is_not_used(log: MaskLog):
 
 
 def test_a_wider_type_keeps_model_and_strokes(log: MaskLog):
-    log.write((), disc(5), None)
+    log.write((), disc(5) > 0, 1, None)
     stroke(log.layer, *LINE, 2)
     log.layer.data = log.layer.data.astype(np.int32)
     stroke(log.layer, *LINE, 300)
-    log.write((), disc(6), None)
+    log.write((), disc(6) > 0, 1, None)
     expected = disc(6).astype(np.int32)
     expected[LINE] = 300
     np.testing.assert_array_equal(log.layer.data, expected)
@@ -209,7 +209,7 @@ def test_a_wider_type_keeps_model_and_strokes(log: MaskLog):
 
 def test_close_lets_go_of_the_layer():
     layer = Labels(np.zeros((20, 30), np.uint8))
-    emitters = [layer.events[name] for name in ("paint", "labels_update", "set_data", "data")]
+    emitters = [layer.events[name] for name in ("paint", "labels_update", "set_data", "data", "selected_label")]
     before = [len(emitter.callbacks) for emitter in emitters]
     MaskLog(layer, lambda: ()).close()
     assert [len(emitter.callbacks) for emitter in emitters] == before

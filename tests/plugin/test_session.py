@@ -10,7 +10,8 @@ from lsegdiff_core.config import MorphologyConfig, SamplingConfig
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.predictor import Predictor
 from napari_lsegdiff._frames import current_frame, new_labels
-from napari_lsegdiff._session import METADATA, Session
+from napari_lsegdiff._objects import METADATA
+from napari_lsegdiff._session import Session
 from napari_lsegdiff._worker import Devices, Failed, Finished, PredictorCache, Request, Stage, segment
 
 
@@ -26,9 +27,9 @@ def segmented(session: Session, bundle: str, calls):
         if isinstance(last, Failed):
             raise LSegDiffError(last.line)
         assert isinstance(last, Finished)
-        assert session.accept(job, last.prediction)
-        refinement = session.refinement(image, job.frame, MorphologyConfig())
-        assert session.write(refinement())
+        number = session.accept(job, last.prediction)
+        assert number is not None
+        assert session.write(session.refinement(job, MorphologyConfig(), number)())
         return session.mask_layer(image)
 
     return run
@@ -161,9 +162,9 @@ def test_frame_axis_on_the_canvas(add_image, session):
 def test_provenance_follows_strokes_and_undo(add_image, session, predict):
     image = add_image(np.zeros((40, 50), np.uint8))
     job = session.job(image)
-    session.accept(job, predict((40, 50)))
+    run = session.accept(job, predict((40, 50)))
     for threshold in (0.5, 0.7):
-        session.write(session.refinement(image, (), MorphologyConfig(threshold=threshold))())
+        session.write(session.refinement(job, MorphologyConfig(threshold=threshold), run)())
     labels = session.mask_layer(image)
     known = session.provenance(image, ())
     assert known["morphology"]["threshold"] == 0.7
@@ -181,13 +182,14 @@ def test_forget_strokes_and_export(add_image, session, predict, tmp_path):
     image = add_image(np.zeros((40, 50), np.uint8), name="a")
     with pytest.raises(LSegDiffError, match="press Run"):
         session.export(image, tmp_path / "a.png", "png")
-    assert not session.forget_strokes(image)
-    session.accept(session.job(image), predict((40, 50)))
-    session.write(session.refinement(image, (), MorphologyConfig(threshold=0.6))())
+    job = session.job(image)
+    assert not session.forget_strokes(job)
+    run = session.accept(job, predict((40, 50)))
+    session.write(session.refinement(job, MorphologyConfig(threshold=0.6), run)())
     labels = session.mask_layer(image)
     model = labels.data.copy()
     labels.data_setitem((np.array([0]), np.array([0])), 1)
-    assert session.forget_strokes(image)
+    assert session.forget_strokes(job)
     np.testing.assert_array_equal(labels.data, model)
     session.export(image, tmp_path / "a.png", "png")
     assert (tmp_path / "a.png").is_file()
@@ -196,16 +198,16 @@ def test_forget_strokes_and_export(add_image, session, predict, tmp_path):
 def test_removed_layers_are_forgotten(add_image, session, predict):
     image = add_image(np.zeros((40, 50), np.uint8), name="a")
     job = session.job(image)
-    session.accept(job, predict((40, 50)))
-    refined = session.refinement(image, (), MorphologyConfig())()
+    run = session.accept(job, predict((40, 50)))
+    refined = session.refinement(job, MorphologyConfig(), run)()
     session.write(refined)
     session._viewer.layers.remove("a mask")
     assert session.mask_layer(image) is None
     session.write(refined)
     assert "a mask" in session._viewer.layers
     session._viewer.layers.remove(image)
-    assert session.refinement(image, (), MorphologyConfig()) is None
-    assert not session.accept(job, predict((40, 50)))
+    assert session.refinement(job, MorphologyConfig(), run) is None
+    assert session.accept(job, predict((40, 50))) is None
     assert session.write(refined)
     with pytest.raises(LSegDiffError, match="removed"):
         session.job(image)

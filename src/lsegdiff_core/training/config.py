@@ -110,7 +110,7 @@ class LossConfig:
     boundary
         How much more a pixel counts where the mask changes nearby (PraNet, Fan et al. 2020, eq. 5, has 5); 0 is off.
     top
-        Share of samples at ``sigma_max``.
+        Share of the prompted samples at ``sigma_max``; unprompted, each sample is denoised from there once anyway.
     recycle
         Share of the others whose noisy latent is built from the model's own prediction or from a corrupted mask
         (recycling, Fu et al., MELBA 2023).

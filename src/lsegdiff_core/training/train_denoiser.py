@@ -45,12 +45,14 @@ class ConditionalDenoiser(nn.Module):
 
 
 class DenoiserTask:
-    """Squared error of z0 plus BCE + Dice through the decoder, at random noise levels and under simulated hints.
+    """Squared error of z0 plus BCE + Dice through the decoder, with and without hints.
 
-    A share ``top`` of the samples starts at ``sigma_max``. For a share ``recycle`` of the others the noisy latent is
-    built not from the truth but from what sampling and editing start from: the model's own estimate, after one or
-    two evaluations (recycling, Fu et al., MELBA 2023), or a corrupted mask. So later steps learn to mend mistakes
-    rather than to trust them.
+    Each sample is denoised twice under one encoding. First from pure noise without hints, which is what a user sees
+    first. Then at a random noise level, for a share of the samples under simulated hints on the errors of the first
+    estimate; of these a share ``top`` starts from pure noise, too. For a share ``recycle`` of what is lower the noisy
+    latent is built not from the truth but from what sampling and editing start from: the model's own estimate, after
+    one or two evaluations (recycling, Fu et al., MELBA 2023), or a corrupted mask. So later steps learn to mend
+    mistakes rather than to trust them.
 
     Parameters
     ----------
@@ -106,27 +108,45 @@ class DenoiserTask:
         with torch.no_grad():
             z0 = self.vae.encode(mask)[0] * self.latent_scale
         noise = torch.randn((3, *z0.shape), generator=generator).to(self.device)
+        sigma_max = self.config.model.schedule.sigma_max
         with mixed_precision(self.device):
             cond = model.encoder(image)
         with mixed_precision(self.device, on_cpu=True):
-            batch = _Batch(self, model, [level.detach() for level in cond], noise[1])
-            hints = simulate_hints(mask, batch.segment, self.config.hints, generator)
-            encoded = model.hint_encoder(hints)
-            sigma = torch.full((len(mask),), self.config.model.schedule.sigma_max, device=self.device)
-            z = torch.zeros_like(z0)
-            if self.diffusion:
-                sigma, base = self._start(batch, mask, z0, encoded.detach(), noise[2], step, generator)
-                z = base + sigma[:, None, None, None] * noise[0]
-            predicted = model.denoiser(z, sigma, with_hints(cond, encoded))
-            logits = self.decode(model, predicted)
+            pure = noise[1] * sigma_max * self.diffusion
+            first = model.denoiser(pure, torch.full((len(mask),), sigma_max, device=self.device), cond)
+            logits = self.decode(model, first)
+            total, parts = self._loss(first, logits, z0, mask)
             auxiliary = self._auxiliary(model, cond, mask)
+            batch = _Batch(self, model, [level.detach() for level in cond], pure, first.detach().float(), logits > 0)
+            hints = simulate_hints(mask, batch.segment, self.config.hints, generator)
+            prompted = hints.flatten(1).any(dim=1)
+            # without noise and hints there is nothing to learn from a second evaluation
+            again = torch.arange(len(mask), device=self.device) if self.diffusion else torch.nonzero(prompted).flatten()
+            if len(again):
+                encoded = model.hint_encoder(hints)
+                sigma = torch.full((len(mask),), sigma_max, device=self.device)
+                z = torch.zeros_like(z0)
+                if self.diffusion:
+                    sigma, base = self._start(batch, mask, z0, encoded.detach(), prompted, noise[2], step, generator)
+                    z = base + sigma[:, None, None, None] * noise[0]
+                levels = [level[again] for level in with_hints(cond, encoded)]
+                second = model.denoiser(z[again], sigma[again], levels)
+                more, _ = self._loss(second, self.decode(model, second), z0[again], mask[again])
+                parts["second"] = more * len(again) / len(mask)
+                total = (total + parts["second"]) / 2
+        loss = total + weights.auxiliary * auxiliary
+        parts = {"loss": loss, **parts, "auxiliary": auxiliary}
+        return loss, {name: part.item() for name, part in parts.items()}
+
+    def _loss(self, predicted: Tensor, logits: Tensor, z0: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of one evaluation and its parts."""
+        weights = self.config.loss
         latent = ((predicted.float() - z0) ** 2).mean()
         decoded = mask_loss(logits, mask, weights.boundary)
-        loss = weights.decoded * decoded + weights.auxiliary * auxiliary
+        loss = weights.decoded * decoded
         if self.diffusion:
             loss = loss + weights.latent * latent
-        parts = {"loss": loss, "latent": latent, "decoded": decoded, "auxiliary": auxiliary}
-        return loss, {name: part.item() for name, part in parts.items()}
+        return loss, {"latent": latent, "decoded": decoded}
 
     def decode(self, model: ConditionalDenoiser, z: Tensor) -> Tensor:
         """Return mask logits (B, 1, S, S) for scaled latents."""
@@ -148,6 +168,7 @@ class DenoiserTask:
         mask: Tensor,
         z0: Tensor,
         encoded: Tensor,
+        prompted: Tensor,
         noise: Tensor,
         step: int,
         generator: torch.Generator,
@@ -155,7 +176,8 @@ class DenoiserTask:
         """Draw the noise levels (B,) and what the noise is added to (B, C, h, w)."""
         losses, sigma_max = self.config.loss, self.config.model.schedule.sigma_max
         time, choice, again, kind, earlier = torch.rand((5, len(z0)), generator=generator)
-        top = choice < losses.top
+        # unprompted every sample was there already
+        top = (choice < losses.top) & prompted.cpu()
         time = torch.where(top, 1.0, 0.02 + 0.98 * time)
         sigma, before = (
             sigma_at(times.double() * time_at(sigma_max)).float().clamp(max=sigma_max).to(self.device)
@@ -213,29 +235,32 @@ class DenoiserTask:
 
 
 class _Batch:
-    """The model's own one-step estimates for a batch, without gradients: unprompted at once, under hints on demand."""
+    """The model's own one-step estimates for a batch, without gradients: unprompted as given, under hints on demand."""
 
-    def __init__(self, task: DenoiserTask, model: ConditionalDenoiser, cond: list[Tensor], noise: Tensor) -> None:
+    def __init__(
+        self,
+        task: DenoiserTask,
+        model: ConditionalDenoiser,
+        cond: list[Tensor],
+        pure: Tensor,
+        estimate: Tensor,
+        masks: Tensor,
+    ) -> None:
         self.task, self.model, self.cond = task, model, cond
-        self.sigma_max = task.config.model.schedule.sigma_max
-        self.z = noise * self.sigma_max * task.diffusion
-        every = torch.arange(len(noise), device=noise.device)
-        self.estimate = self.denoise(
-            self.z, torch.full((len(every),), self.sigma_max, device=noise.device), None, every
-        )
+        self.pure, self.estimate, self.masks = pure, estimate, masks
 
     @torch.no_grad()
-    def denoise(self, z: Tensor, sigma: Tensor, encoded: Tensor | None, samples: Tensor) -> Tensor:
+    def denoise(self, z: Tensor, sigma: Tensor, encoded: Tensor, samples: Tensor) -> Tensor:
         """Estimate z0 of ``samples`` (N,) from ``z`` under encoded hints, float32."""
-        cond = [level[samples] for level in self.cond]
-        estimate: Tensor = self.model.denoiser(z, sigma, cond if encoded is None else with_hints(cond, encoded))
+        cond = with_hints([level[samples] for level in self.cond], encoded)
+        estimate: Tensor = self.model.denoiser(z, sigma, cond)
         return estimate.float()
 
     @torch.no_grad()
     def segment(self, hints: Tensor | None, samples: Tensor) -> Tensor:
         """Return the masks of ``samples`` (N,) under ``hints`` (N, 4, S, S), bool."""
-        estimate = self.estimate[samples]
-        if hints is not None:
-            sigma = torch.full((len(samples),), self.sigma_max, device=hints.device)
-            estimate = self.denoise(self.z[samples], sigma, self.model.hint_encoder(hints), samples)
+        if hints is None:
+            return self.masks[samples]
+        sigma = torch.full((len(samples),), self.task.config.model.schedule.sigma_max, device=hints.device)
+        estimate = self.denoise(self.pure[samples], sigma, self.model.hint_encoder(hints), samples)
         return self.task.decode(self.model, estimate) > 0

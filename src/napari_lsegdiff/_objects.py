@@ -1,0 +1,98 @@
+"""The objects of a mask: ids, classes, names and colours, and how each was made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from napari.layers import Labels
+from numpy.typing import NDArray
+
+import lsegdiff_core
+
+# Where a Labels layer's metadata says how its frames were made, for the writer.
+METADATA = "lsegdiff"
+# What an object is called as long as nobody knows better.
+UNKNOWN_CLASS = "lesion"
+# What of a run is an object's own; the rest is the frame's.
+OWN = ("sampling", "hints", "morphology", "bundle")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How an object was made: the number of the run, None without one, and its provenance, ready for JSON."""
+
+    run: int | None
+    provenance: dict[str, Any]
+
+
+def unknown_provenance() -> dict[str, Any]:
+    """Return what is known of a mask that no prediction made."""
+    return {"versions": {"napari-lsegdiff": lsegdiff_core.__version__, "numpy": np.__version__}}
+
+
+def list_objects(layer: Labels, numbers: Iterable[int], class_name: str | None = None) -> None:
+    """See to it that the layer's features have a row for each of the objects.
+
+    The columns are index (the id), class, name and colour (#rrggbb). What stands there stays: it is the user's.
+    """
+    # napari takes the row of index 0 for the background
+    table: dict[str, list[Any]] = {"index": [0], "class": [""], "name": ["background"], "colour": [""]}
+    if "index" in layer.features:
+        table = layer.features.to_dict("list")
+    new = sorted({number for number in numbers if number} - set(table["index"]))
+    if not new:
+        return
+    class_name = class_name or next((name for name in table["class"] if name), UNKNOWN_CLASS)
+    for number in new:
+        row = {"index": number, "class": class_name, "name": f"{class_name} {number}", "colour": _colour(layer, number)}
+        for column, values in table.items():
+            values.append(row.get(column))
+    layer.features = table
+
+
+def _colour(layer: Labels, number: int) -> str:
+    red, green, blue = (round(float(value) * 255) for value in layer.colormap.map(number)[:3])
+    return f"#{red:02x}{green:02x}{blue:02x}"
+
+
+def describe(origins: Mapping[int, Origin], edited: bool) -> dict[str, Any]:
+    """Return how a frame was made: the newest run's provenance, ``edited``, and in ``made`` each object's own part."""
+    newest = max(origins.values(), key=lambda origin: origin.run or 0, default=None)
+    frame = unknown_provenance() if newest is None else dict(newest.provenance)
+    made = {
+        number: {name: origin.provenance[name] for name in OWN if name in origin.provenance}
+        for number, origin in origins.items()
+    }
+    return {**frame, "edited": edited, "made": made}
+
+
+def sidecar(known: Mapping[str, Any] | None, labels: NDArray[np.integer], features: Any) -> dict[str, Any]:
+    """Return the provenance that is written beside a mask.
+
+    Parameters
+    ----------
+    known
+        From `describe`; None if nothing is known.
+    labels
+        (H, W), the pixels that are written.
+    features
+        The layer's table of objects, a pandas DataFrame; None without one.
+
+    Returns
+    -------
+    dict
+        Ready for JSON; ``objects`` lists id, class, name, colour and how it was made, for each object in ``labels``.
+    """
+    frame = dict(known) if known is not None else unknown_provenance()
+    made = frame.pop("made", {})
+    table = {} if features is None or "index" not in features else features.set_index("index").to_dict("index")
+    objects = []
+    for number in np.unique(labels):
+        if number:
+            row = table.get(int(number), {})
+            about = {key: str(row[key]) for key in ("class", "name", "colour") if isinstance(row.get(key), str)}
+            objects.append({"id": int(number), **about, **made.get(int(number), {})})
+    return {**frame, "objects": objects}
