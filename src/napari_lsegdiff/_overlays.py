@@ -66,7 +66,7 @@ class Overlays:
 
     def show_strokes(self, image: Image, frame: Frame, locked: NDArray[np.int32] | None) -> None:
         """Show what the user locked, (H, W) of ids and `UNLOCKED`: green where an object is, red where none is."""
-        if locked is None:
+        if locked is None or not (locked != UNLOCKED).any():
             self.hide(image, STROKES)
             return
         kinds = np.where(locked > 0, np.uint8(1), np.uint8(2))

@@ -146,15 +146,16 @@ class SegmentationDock(QWidget):
         layers.events.removed.connect(self._on_removed)
         layers.selection.events.active.connect(self._on_active)
         dims.events.current_step.connect(self._on_shown)
+        # called from the last one on: nothing listens any more when the layers go
         self._runtime.closers += [
-            partial(layers.events.removed.disconnect, self._on_removed),
-            partial(layers.selection.events.active.disconnect, self._on_active),
-            partial(dims.events.current_step.disconnect, self._on_shown),
-            self.images.close_events,
-            self._correction.close,
-            self._session.close,
-            self._refiner.close,
             self._unbind_key,
+            self._refiner.close,
+            self._session.close,
+            self._correction.close,
+            self.images.close_events,
+            partial(dims.events.current_step.disconnect, self._on_shown),
+            partial(layers.selection.events.active.disconnect, self._on_active),
+            partial(layers.events.removed.disconnect, self._on_removed),
         ]
         self._viewer.bind_key(KEY, lambda viewer: self.redraw(), overwrite=True)
         # the bound method of a dying widget would not be called any more

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,10 @@ from lsegdiff_core.data.phantom import draw_phantom
 from lsegdiff_core.diffusion.samplers import SAMPLERS
 from lsegdiff_core.diffusion.schedule import sampling_sigmas
 from lsegdiff_core.errors import LSegDiffError
-from lsegdiff_core.hints import BACKGROUND, FOREGROUND, Hints
+from lsegdiff_core.hints import BACKGROUND, FOREGROUND, Hints, paste
 from lsegdiff_core.metrics import dice
-from lsegdiff_core.predictor import ZOOM_MARGIN, ZOOM_SMALLEST, ZOOM_STRENGTH, Predictor, resolve_device
+from lsegdiff_core.prediction import Prediction
+from lsegdiff_core.predictor import ZOOM_MARGIN, ZOOM_SMALLEST, ZOOM_STRENGTH, Predictor, Progress, resolve_device
 
 IMAGE = draw_phantom(0, 90, 120).image
 Count = Callable[[torch.nn.Module], Any]
@@ -131,8 +133,8 @@ def test_sigma_max_hides_the_mask_in_the_noise(bundled: Predictor) -> None:
 def test_steps_report_progress_and_closing_cancels(ready: Predictor, count: Count) -> None:
     denoiser = count(ready.networks.denoiser)
     run = ready.steps(SamplingConfig(steps=10))
-    assert next(run) == (1, 10)
-    assert next(run) == (2, 10)
+    assert next(run)[:2] == (1, 10)
+    assert next(run)[:2] == (2, 10)
     run.close()
     assert denoiser.calls == 2
 
@@ -318,7 +320,7 @@ def test_flip_encodes_the_mirrored_image_once(predictor: Predictor, count: Count
 def test_progress_runs_through_all_passes(ready: Predictor, flip: bool, zoom: bool) -> None:
     sampling = SamplingConfig(steps=3, flip=flip, zoom=zoom)
     total = 3 * 2 ** (flip + zoom)
-    assert list(ready.steps(sampling)) == [(done, total) for done in range(1, total + 1)]
+    assert [step[:2] for step in ready.steps(sampling)] == [(done, total) for done in range(1, total + 1)]
 
 
 def spot(size: int = 64) -> np.ndarray:
@@ -378,7 +380,233 @@ def test_zoom_is_one_pass_when_nothing_is_found(ready: Predictor, monkeypatch, c
 def test_passes_stand_in_the_provenance(ready: Predictor) -> None:
     prediction = ready.predict(SamplingConfig(steps=1, flip=True, zoom=True))
     sampling = json.loads(json.dumps(prediction.provenance))["sampling"]
-    assert sampling == {"steps": 1, "sampler": "ddim", "seeds": [0], "flip": True, "zoom": True}
+    assert sampling == {"steps": 1, "sampler": "ddim", "seeds": [0], "flip": True, "zoom": True, "strength": 1.0}
+
+
+def draw_noise(seed: int) -> torch.Tensor:
+    """The first noise of a seed in the tiny model's latent."""
+    return torch.randn((4, 8, 8), generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("strength", [0.25, 0.7])
+def test_a_partial_strength_starts_from_the_current_mask_under_that_much_noise(ready, monkeypatch, strength) -> None:
+    seen = watch(ready, monkeypatch)
+    hints = some_hints()
+    ready.predict(SamplingConfig(steps=2, seeds=(6, 8), flip=True, strength=strength), hints)
+    sigmas = sampling_sigmas(2, ready.manifest.model.schedule.sigma_max, strength).tolist()
+    assert [sigma for _, sigma in seen] == sigmas[:-1] * 2
+    square = Geometry.of(IMAGE).mask_to_square(hints.current, 64) >= 0.5
+    for (z, _), mask in ((seen[0], square), (seen[2], square[:, ::-1])):
+        latent = ready.encode_mask(torch.from_numpy(mask.copy())[None, None].float())[0]
+        for state, seed in zip(z, (6, 8), strict=True):
+            assert torch.equal(state, latent + draw_noise(seed) * sigmas[0])
+
+
+def test_full_strength_starts_from_pure_noise_whatever_the_current_mask(ready: Predictor, monkeypatch) -> None:
+    seen = watch(ready, monkeypatch)
+    ready.predict(SamplingConfig(steps=1, seeds=(11,), strength=1), some_hints())
+    ((z, sigma),) = seen
+    assert sigma == ready.manifest.model.schedule.sigma_max
+    assert torch.equal(z[0], draw_noise(11) * sigma)
+
+
+def test_the_less_strength_the_more_of_the_current_mask_stays(bundled: Predictor) -> None:
+    bundled.set_image(draw_phantom(1, 240, 320).image)
+    current = np.zeros((240, 320), np.bool_)
+    current[100:140, 30:80] = True
+    assert not bundled.predict().mask[current].any()
+    hints = Hints(np.zeros(current.shape, np.uint8), current)
+    none, little, much, full = (
+        bundled.predict(SamplingConfig(strength=strength), hints).mask[current].mean() for strength in (0, 0.2, 0.8, 1)
+    )
+    assert none == 1
+    assert none > little > much > full
+
+
+@pytest.mark.parametrize("hints", [None, Hints(strokes(np.random.default_rng(0)))], ids=["no hints", "strokes"])
+@pytest.mark.parametrize("strength", [0.0, 0.5, 0.99])
+def test_less_than_full_strength_without_a_mask_is_refused_by_name(ready, count, strength, hints) -> None:
+    denoiser = count(ready.networks.denoiser)
+    with pytest.raises(LSegDiffError, match=rf"strength: {strength} .* none is given; give 1"):
+        ready.predict(SamplingConfig(strength=strength), hints)
+    assert denoiser.calls == 0
+
+
+FRAMED = np.pad(IMAGE, ((11, 0), (20, 25), (0, 0)))
+
+
+@pytest.mark.parametrize("passes", [{}, {"flip": True}, {"zoom": True}, {"flip": True, "zoom": True}])
+@pytest.mark.parametrize("model", ["predictor", "direct"])
+def test_no_strength_returns_the_current_mask_to_the_pixel_and_runs_no_network(request, count, model, passes) -> None:
+    """Not smoothed on its way through the square, nor cut off where the frame is black."""
+    predictor = request.getfixturevalue(model)
+    predictor.set_image(FRAMED)
+    assert Geometry.of(FRAMED).box != (0, 0, *FRAMED.shape[:2])
+    networks = predictor.networks
+    networks = networks.encoder, networks.denoiser, networks.hint_encoder, networks.vae.encoder, networks.vae.decoder
+    counters = [count(network) for network in networks]
+    generator = np.random.default_rng(2)
+    current, locked = generator.random(FRAMED.shape[:2]) < 0.5, strokes(generator, FRAMED.shape[:2])
+    sampling, hints = SamplingConfig(steps=3, seeds=(4, 5), strength=0, **passes), Hints(locked, current)
+    assert list(predictor.steps(sampling, hints)) == []
+    prediction = predictor.predict(sampling, hints)
+    assert [counter.calls for counter in counters] == [0] * 5
+    assert prediction.probability.dtype == np.float32
+    assert np.array_equal(prediction.probability, current)
+    plain = prediction.refined(MorphologyConfig(fill_holes=False))
+    assert np.array_equal(plain.mask, paste(current, locked))
+    assert np.array_equal(plain.without_strokes().mask, current)
+    assert prediction.provenance["sampling"]["strength"] == 0
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.5])
+def test_a_current_mask_of_another_size_is_named_at_any_strength(ready: Predictor, strength: float) -> None:
+    hints = Hints(np.zeros((90, 120), np.uint8), np.zeros((90, 119), np.bool_))
+    with pytest.raises(LSegDiffError, match=r"current: has shape \(90, 119\), the image \(90, 120\)"):
+        ready.predict(SamplingConfig(strength=strength), hints)
+
+
+@pytest.mark.parametrize(("strength", "second"), [(0.3, 0.3), (0.8, ZOOM_STRENGTH), (1.0, ZOOM_STRENGTH)])
+def test_zoom_draws_no_more_again_than_was_asked_and_starts_from_the_first_pass(
+    ready: Predictor, two_passes, strength: float, second: float
+) -> None:
+    hints = Hints(np.zeros((90, 120), np.uint8), np.random.default_rng(3).random((90, 120)) < 0.5)
+    prediction = ready.predict(SamplingConfig(steps=1, seeds=(6,), zoom=True, strength=strength), hints)
+    sigma_max = ready.manifest.model.schedule.sigma_max
+    levels = [sampling_sigmas(1, sigma_max, share)[0].item() for share in (strength, second)]
+    assert [sigma for _, sigma in two_passes] == levels
+    found = Geometry.of(IMAGE).from_square(spot()[0]) >= 0.5
+    mask = torch.from_numpy(prediction.geometry.mask_to_square(found, 64) >= 0.5)
+    latent = ready.encode_mask(mask[None, None].float())[0]
+    assert torch.equal(two_passes[1][0][0], latent + draw_noise(6) * levels[1])
+
+
+def test_what_starts_from_a_mask_is_expected_as_it_is_sampled(ready: Predictor, count: Count) -> None:
+    decoder = count(ready.networks.vae.decoder)
+    prediction = ready.predict(SamplingConfig(steps=3, strength=0.6), some_hints())
+    assert np.array_equal(prediction.expected, prediction.probability)
+    assert decoder.calls == 1
+
+
+def test_the_control_knows_only_no_strength_and_full_strength(direct: Predictor) -> None:
+    """It has no noise to start from partially, so that it needs no mask for it."""
+    direct.set_image(IMAGE)
+    for strength, effective in ((0.01, 1.0), (0.5, 1.0), (1.0, 1.0), (0.0, 0.0)):
+        assert direct.effective(SamplingConfig(strength=strength)).strength == effective
+    hints = some_hints()
+    full, half = (direct.predict(SamplingConfig(strength=strength), hints) for strength in (1, 0.5))
+    assert np.array_equal(half.probability, full.probability)
+    assert half.provenance["sampling"]["strength"] == 1.0
+    assert direct.predict(SamplingConfig(strength=0.5)).probability.any()
+
+
+def test_diffusion_does_what_was_asked(predictor: Predictor) -> None:
+    sampling = SamplingConfig(steps=7, sampler="heun", seeds=(1, 2), strength=0.3)
+    assert predictor.effective(sampling) is sampling
+
+
+def finish(run) -> tuple[list[Progress], Prediction]:
+    """Return all that a run reports, and its result."""
+    progress = []
+    while True:
+        try:
+            progress.append(next(run))
+        except StopIteration as finished:
+            return progress, finished.value
+
+
+@pytest.mark.parametrize("strength", [0.5, 1.0])
+def test_the_last_estimate_of_each_pass_is_the_first_seeds_result_the_right_way_round(ready, strength) -> None:
+    sampling = SamplingConfig(steps=2, seeds=(3, 1), flip=True, strength=strength)
+    progress, prediction = finish(ready.steps(sampling, some_hints()))
+    plain, mirrored = (progress[index].estimate() for index in (1, 3))
+    assert np.array_equal(np.mean([plain, mirrored], axis=0, dtype=np.float32), prediction.squares[0])
+    assert np.abs(plain - mirrored).max() > 1e-3
+    alone = ready.predict(SamplingConfig(steps=2, seeds=(3,), strength=strength), some_hints())
+    assert np.array_equal(plain, alone.squares[0])
+    assert (plain.shape, plain.dtype) == ((64, 64), np.float32)
+
+
+def test_the_first_estimate_is_the_result_of_a_single_step(ready: Predictor) -> None:
+    first = next(ready.steps(SamplingConfig(steps=4, seeds=(3, 1))))
+    assert np.array_equal(first.estimate(), ready.predict(SamplingConfig(steps=1, seeds=(3,))).squares[0])
+
+
+def test_progress_says_where_the_square_of_the_pass_under_way_lies(ready: Predictor, two_passes) -> None:
+    whole, closer = ready.steps(SamplingConfig(steps=1, zoom=True))
+    assert whole.geometry == Geometry.of(IMAGE)
+    found = Geometry.of(IMAGE).from_square(spot()[0]) >= 0.5
+    assert closer.geometry == Geometry.of(IMAGE).around(found, ZOOM_MARGIN, ZOOM_SMALLEST) != whole.geometry
+
+
+@pytest.mark.parametrize("sampler", SAMPLER_NAMES)
+def test_looking_at_estimates_changes_nothing(ready: Predictor, sampler: str) -> None:
+    sampling = SamplingConfig(steps=3, sampler=sampler, seeds=(3, 1), flip=True, zoom=True)
+    expected, looked = ready.predict(sampling), []
+
+    def look(run):
+        result = None
+        while result is None:
+            try:
+                step = next(run)
+            except StopIteration as finished:
+                result = finished.value
+            else:
+                looked.append((step.estimate(), step))
+                yield step
+        return result
+
+    _, prediction = finish(look(ready.steps(sampling)))
+    assert np.array_equal(prediction.probability, expected.probability)
+    assert np.array_equal(prediction.squares, expected.squares)
+    assert len(looked) == 12
+    for estimate, step in looked:
+        assert np.array_equal(step.estimate(), estimate), "an estimate stays what it was"
+
+
+def test_the_decoder_runs_for_estimates_that_are_looked_at_only(ready: Predictor, count: Count) -> None:
+    decoder = count(ready.networks.vae.decoder)
+    progress, _ = finish(ready.steps(SamplingConfig(steps=5)))
+    assert decoder.calls == 2, "the mask and the first estimate"
+    progress[2].estimate()
+    assert decoder.calls == 3
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        SamplingConfig(steps=1),
+        SamplingConfig(steps=3, sampler="ddpm"),
+        SamplingConfig(steps=2, sampler="heun", flip=True),
+        SamplingConfig(steps=3, sampler="dpmpp_2m", strength=0.4),
+    ],
+)
+def test_some_of_the_seeds_give_what_they_alone_would_have_given(ready: Predictor, sampling: SamplingConfig) -> None:
+    together = ready.predict(replace(sampling, seeds=(4, 5, 6)), some_hints())
+    for chosen, seeds in (((1,), (5,)), ((0, 2), (4, 6)), ((2, 1), (6, 5)), ((0, 1, 2), (4, 5, 6))):
+        some, alone = together.of_seeds(chosen), ready.predict(replace(sampling, seeds=seeds), some_hints())
+        assert np.array_equal(some.probability, alone.probability)
+        assert np.array_equal(some.squares, alone.squares)
+        assert np.array_equal(some.mask, alone.mask)
+        assert some.provenance == alone.provenance
+        assert some.provenance["sampling"]["seeds"] == list(seeds)
+
+
+def test_some_seeds_of_a_zoomed_prediction_differ_inside_the_crop_only(bundled: Predictor) -> None:
+    """The first pass, which the crop was chosen from, is common to all seeds."""
+    bundled.set_image(draw_phantom(1, 240, 320).image)
+    together = bundled.predict(SamplingConfig(steps=1, seeds=(4, 5, 6), zoom=True))
+    top, left, bottom, right = together.geometry.box
+    assert (bottom - top, right - left) < (240, 320)
+    some = together.of_seeds((2, 0))
+    inside = np.s_[top:bottom, left:right]
+    square = np.mean([together.squares[2], together.squares[0]], axis=0)
+    assert np.array_equal(some.probability[inside], together.geometry.from_square(square)[inside])
+    differs = some.probability != together.probability
+    assert differs[inside].any()
+    differs[inside] = False
+    assert not differs.any()
+    assert np.array_equal(together.of_seeds((0, 1, 2)).probability, together.probability)
 
 
 def test_the_control_without_diffusion_gives_one_result_in_one_evaluation(direct: Predictor, count: Count) -> None:
