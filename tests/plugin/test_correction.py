@@ -20,7 +20,6 @@ from napari_lsegdiff._correct import KEY
 from napari_lsegdiff._overlays import OVERLAY
 from napari_lsegdiff._worker import Preview
 
-
 SIZE = 64  # of the tiny model's square
 
 
