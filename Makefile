@@ -1,7 +1,8 @@
 # make demo [IMAGE=path]   a polyp segmented in napari (or, without a display, in demo/)
 # make test                every check of the project
 # make bench               docs/benchmarks.md from the measured results
-.PHONY: demo test lint bench clean
+# make screenshots         the pictures of docs/correcting.md
+.PHONY: demo test lint bench screenshots clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -19,6 +20,9 @@ demo: .venv/.app .venv/.system
 
 test: .venv/.test .venv/.system lint
 	$(XVFB) $(BIN)/python -m pytest
+
+screenshots: .venv/.app .venv/.system
+	xvfb-run -a -s "-screen 0 1400x1000x24" $(BIN)/python docs/screenshots.py
 
 bench: .venv/.test
 	$(BIN)/python benchmarks/report.py

@@ -114,13 +114,17 @@ def names(text: str, option: str, known: Sequence[str]) -> list[str]:
 
 
 def write_json(
-    path: Path | None, summary: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]], run: dict[str, Any]
+    path: Path | None,
+    summary: Sequence[dict[str, Any]],
+    rows: Sequence[dict[str, Any]],
+    run: dict[str, Any],
+    command: str | None = None,
 ) -> None:
-    """Write a result with the command that made it; nothing without a path."""
+    """Write a result with the command that made it, by default this one; nothing without a path."""
     if path is None:
         return
     from lsegdiff_core.files import write_text
 
-    command = "lsegdiff " + " ".join(sys.argv[1:])
+    command = command or "lsegdiff " + " ".join(sys.argv[1:])
     write_text(path, json.dumps({"command": command, "run": run, "summary": summary, "images": rows}, indent=1))
     print(f"wrote     {path}")

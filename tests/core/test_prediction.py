@@ -192,3 +192,103 @@ def test_a_piece_that_the_user_marked_stays_whole_however_sure_the_model_is(two_
     locked[8, 30], locked[8, 8] = FOREGROUND, BACKGROUND
     mask = replace(two_pieces, locked=locked).mask
     assert (mask[:, :20].sum(), mask[:, 20:].sum()) == (99, 100)
+
+
+def of_samples(*samples: list[list[float]], **fields) -> Prediction:
+    """One square a seed; an image of the square's size, so that nothing is interpolated."""
+    squares = np.array(samples, np.float32)
+    shape = squares.shape[1:]
+    mean = squares.mean(axis=0)
+    source = {"sampling": {"steps": 4, "seeds": [10 + index for index in range(len(squares))]}}
+    return Prediction(mean, mean, squares, Geometry(shape, (0, 0, *shape)), MorphologyConfig(), source, **fields)
+
+
+FOUR = (
+    [[0.9, 0.8], [0.6, 0.4]],
+    [[0.9, 0.8], [0.6, 0.1]],
+    [[0.9, 0.8], [0.3, 0.1]],
+    [[0.5, 0.2], [0.1, 0.0]],
+)
+
+
+def test_votes_agreement_and_entropy_by_hand():
+    prediction = of_samples(*FOUR)
+    np.testing.assert_array_equal(prediction.votes, [[1, 0.75], [0.5, 0]])
+    np.testing.assert_array_equal(prediction.agreement, [[1, 0.75], [0.5, 1]])
+    three_to_one = 0.25 * 2 + 0.75 * np.log2(4 / 3)
+    np.testing.assert_allclose(prediction.entropy, [[0, three_to_one], [1, 0]], atol=1e-6)
+    assert {prediction.votes.dtype, prediction.agreement.dtype, prediction.entropy.dtype} == {np.dtype(np.float32)}
+    assert prediction.entropy[0, 0] == prediction.entropy[1, 1] == 0, "unanimous either way"
+
+
+def test_votes_follow_the_threshold_and_no_other_refinement():
+    prediction = of_samples(*FOUR).refined(MorphologyConfig(threshold=0.25, min_area=100, opening=3))
+    np.testing.assert_array_equal(prediction.votes, [[1, 0.75], [0.75, 0.25]])
+
+
+def test_strokes_are_unanimous_and_leave_the_samples_alone():
+    locked = np.array([[BACKGROUND, FOREGROUND], [NONE, FOREGROUND]], np.uint8)
+    prediction = of_samples(*FOUR, locked=locked)
+    np.testing.assert_array_equal(prediction.votes, [[0, 1], [0.5, 1]])
+    np.testing.assert_array_equal(prediction.agreement, [[1, 1], [0.5, 1]])
+    np.testing.assert_array_equal(prediction.entropy == 0, [[True, True], [False, True]])
+    np.testing.assert_array_equal(prediction.samples, of_samples(*FOUR).samples)
+
+
+def test_one_seed_agrees_with_itself():
+    prediction = of_samples(FOUR[2])
+    np.testing.assert_array_equal(prediction.votes, [[1, 1], [0, 0]])
+    assert (prediction.agreement == 1).all()
+    assert not prediction.entropy.any()
+
+
+@pytest.mark.parametrize("seeds", [3, 7, 49])
+def test_seeds_that_all_agree_have_no_entropy_however_many(seeds):
+    prediction = of_samples(*[FOUR[0]] * seeds)
+    assert set(prediction.votes.ravel().tolist()) == {0.0, 1.0}
+    assert not prediction.entropy.any()
+
+
+def test_votes_have_the_images_size():
+    prediction = draw()
+    np.testing.assert_allclose(prediction.votes, prediction.samples.sum(axis=0) / SEEDS, atol=1e-7)
+    assert prediction.votes.shape == prediction.entropy.shape == GEOMETRY.shape
+    assert 0 <= prediction.entropy.min() < 0.9 < prediction.entropy.max() <= 1
+    assert 0.5 <= prediction.agreement.min() < 0.7 < prediction.agreement.max() == 1
+
+
+def test_some_seeds_are_averaged_and_named():
+    prediction = of_samples(*FOUR)
+    some = prediction.of_seeds([3, 0])
+    np.testing.assert_allclose(some.probability, [[0.7, 0.5], [0.35, 0.2]], atol=1e-7)
+    np.testing.assert_array_equal(some.squares, np.array([FOUR[3], FOUR[0]], np.float32))
+    assert some.provenance["sampling"] == {"steps": 4, "seeds": [13, 10]}
+    assert prediction.provenance["sampling"]["seeds"] == [10, 11, 12, 13]
+    np.testing.assert_allclose(prediction.probability, [[0.8, 0.65], [0.4, 0.15]], atol=1e-7)
+
+
+def test_some_seeds_keep_strokes_and_morphology():
+    locked = np.array([[BACKGROUND, NONE], [NONE, FOREGROUND]], np.uint8)
+    some = of_samples(*FOUR, locked=locked).refined(MorphologyConfig(threshold=0.7)).of_seeds((0,))
+    np.testing.assert_array_equal(some.mask, [[False, True], [False, True]])
+
+
+def test_some_seeds_change_nothing_outside_the_square():
+    first = draw()
+    top, left, bottom, right = GEOMETRY.box
+    outside = np.ones(GEOMETRY.shape, np.bool_)
+    outside[top:bottom, left:right] = False
+    common = np.where(outside, np.float32(0.6), first.probability)
+    some = replace(first, probability=common).of_seeds([0])
+    assert (some.probability[outside] == np.float32(0.6)).all()
+    np.testing.assert_array_equal(some.probability[~outside], GEOMETRY.from_square(first.squares[0])[~outside])
+
+
+def test_without_strokes_the_mask_is_what_the_model_gave():
+    locked = random_strokes(np.random.default_rng(0))
+    painted = replace(draw(), locked=locked)
+    bare = painted.without_strokes()
+    np.testing.assert_array_equal(bare.mask, draw().mask)
+    assert (bare.mask != painted.mask).any()
+    assert bare.probability is painted.probability
+    assert painted.locked is locked

@@ -1,0 +1,201 @@
+"""One touch on a 1920 x 1080 frame, from the release of the mouse to the new mask in the layer.
+
+    xvfb-run -a python benchmarks/touch.py --json benchmarks/results/polyp-0.2.0/touch.json
+
+The network's part (hint encoder, denoiser steps, decoder) and what is around it are timed in the same rounds. A timer
+that fires every millisecond finds the longest block of the window; the same pixels written into a bare napari layer of
+the same size are what it is compared with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import napari
+import numpy as np
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QApplication
+
+from lsegdiff_core.cli_options import write_json
+from lsegdiff_core.data.geometry import Geometry
+from lsegdiff_core.data.phantom import draw_phantom
+from lsegdiff_core.evaluation import describe_run
+from lsegdiff_core.hints import Hints
+from lsegdiff_core.prediction import Prediction
+from lsegdiff_core.predictor import Predictor
+from napari_lsegdiff._layers import MaskLog
+from napari_lsegdiff._session import Job, Session
+from napari_lsegdiff._widget import SegmentationDock
+from napari_lsegdiff._worker import PredictorCache
+
+HEIGHT, WIDTH = 1080, 1920
+LIMIT = 60
+# what is timed: the class, its method, the stage, and whether the network works there
+STAGES = (
+    (Session, "hints", "strokes to hints", False),
+    (Job, "read", "read the frame", False),
+    (PredictorCache, "encode", "recognise the frame", False),
+    (Hints, "planes", "hints to the square", False),
+    (Predictor, "encode_hints", "hint encoder", True),
+    (Predictor, "denoise", "denoiser, 4 steps", True),
+    (Predictor, "decode", "decoder", True),
+    (Geometry, "from_square", "geometry back", False),
+    (MaskLog, "_collect_painted", "read the stroke", False),
+    (MaskLog, "write", "write the mask", False),
+)
+NETWORK = [stage for _, _, stage, network in STAGES if network]
+
+
+class Clock:
+    """Seconds by stage, and the longest block of the window since the last reset."""
+
+    def __init__(self) -> None:
+        self.seconds: Counter[str] = Counter()
+        self.longest = 0.0
+        self._beat = perf_counter()
+        self._timer = QTimer()
+        self._timer.setInterval(1)
+        self._timer.timeout.connect(self._on_beat)
+        self._timer.start()
+
+    def reset(self) -> None:
+        self.seconds.clear()
+        self._beat, self.longest = perf_counter(), 0.0
+
+    def watch(self, owner: type, name: str, stage: str) -> None:
+        inner: Callable[..., Any] = getattr(owner, name)
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            began = perf_counter()
+            try:
+                return inner(*args, **kwargs)
+            finally:
+                self.seconds[stage] += perf_counter() - began
+
+        setattr(owner, name, timed)
+
+    def _on_beat(self) -> None:
+        now = perf_counter()
+        self.longest, self._beat = max(self.longest, now - self._beat), now
+
+
+def measure(rounds: int, bundle: str) -> tuple[list[dict[str, Any]], Predictor]:
+    viewer = napari.Viewer()
+    app = QApplication.instance()
+    clock = Clock()
+    for owner, name, stage, _ in STAGES:
+        clock.watch(owner, name, stage)
+    # the mask is refined where it is first asked for
+    refine = Prediction.mask.func
+    Prediction.mask.func = lambda self: _timed(clock, "morphology", refine, self)
+    dock = SegmentationDock(viewer)
+    viewer.window.add_dock_widget(dock)
+    dock.choices.choose(bundle)
+    viewer.add_image(draw_phantom(seed=1, height=HEIGHT, width=WIDTH).image, name="frame")
+    done: list[bool] = []
+    dock.finished.connect(done.append)
+
+    def wait(condition: Callable[[], bool]) -> None:
+        end = perf_counter() + LIMIT
+        while not condition():
+            app.processEvents()
+            if perf_counter() > end:
+                raise SystemExit(f"nothing happened for {LIMIT} s; the dock says: {dock.status}")
+
+    def idle(seconds: float) -> None:
+        end = perf_counter() + seconds
+        wait(lambda: perf_counter() > end)
+
+    dock.run()
+    wait(lambda: bool(done))
+    labels = viewer.layers["frame mask"]
+    labels.brush_size = 60
+    dock.correct.auto.setChecked(True)
+    bare = viewer.add_labels(np.zeros((HEIGHT, WIDTH), np.uint8), name="bare")
+    viewer.layers.selection.active = labels
+    generator = np.random.default_rng(0)
+    rows = []
+    for number in range(rounds + 2):
+        inside = np.argwhere(labels.data == 1)
+        row, column = inside[generator.integers(len(inside))]
+        idle(0.5)
+        before = labels.data.copy()
+        done.clear()
+        clock.reset()
+        began = perf_counter()
+        # a call of `paint` ends like the release of the mouse: the undo item is complete
+        if number % 2:
+            labels.paint((row, column), 0)
+        else:
+            labels.paint((HEIGHT - row, WIDTH - column), 1)
+        painting = perf_counter() - began
+        wait(lambda: bool(done))
+        total = perf_counter() - began
+        idle(0.3)  # the last redraw
+        seconds, blocked = dict(clock.seconds), clock.longest
+        where = np.nonzero(labels.data != before)
+        clock.reset()
+        bare.data_setitem(where, labels.data[where])
+        idle(0.3)
+        if number >= 2:
+            rows.append(
+                {
+                    "round": number - 2,
+                    "total": total,
+                    "paint": painting,
+                    "blocked": blocked,
+                    "blocked by bare napari": clock.longest,
+                    **seconds,
+                }
+            )
+    viewer.close()
+    return rows, dock._cache.predictor(bundle, "auto")
+
+
+def _timed(clock: Clock, stage: str, function: Callable[..., Any], *args: Any) -> Any:
+    began = perf_counter()
+    try:
+        return function(*args)
+    finally:
+        clock.seconds[stage] += perf_counter() - began
+
+
+def summarise(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    names = [name for name in rows[0] if name not in ("round",)]
+    middle = {name: statistics.median(row.get(name, 0.0) for row in rows) for name in names}
+    network = sum(middle[name] for name in NETWORK)
+    apart = ("total", "paint", "blocked", "blocked by bare napari", *NETWORK)
+    around = sum(value for name, value in middle.items() if name not in apart)
+    summary = [{"stage": name, "seconds": value} for name, value in middle.items()]
+    summary += [
+        {"stage": "network", "seconds": network},
+        {"stage": "around the network", "seconds": around},
+        {"stage": "around / network", "ratio": around / network},
+    ]
+    return summary
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--bundle", default="polyp")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    rows, predictor = measure(options.rounds, options.bundle)
+    summary = summarise(rows)
+    for row in summary:
+        value = f"{row['seconds'] * 1000:8.1f} ms" if "seconds" in row else f"{row['ratio']:8.2f}"
+        print(f"{row['stage']:24s} {value}")
+    command = " ".join(["python", *sys.argv])
+    write_json(options.json, summary, rows, {**describe_run(predictor)}, command)
+
+
+if __name__ == "__main__":
+    main()
