@@ -5,7 +5,7 @@ from torch.nn import functional
 
 from lsegdiff_core.config import ImageEncoderConfig, ModelConfig
 from lsegdiff_core.errors import LSegDiffError
-from lsegdiff_core.models.image_encoder import EfficientNetLite0, ImageEncoder, SameConv2d
+from lsegdiff_core.models.image_encoder import EfficientNetLite0, ImageEncoder, SameConv2d, conv_norm
 
 # From timm's tf_efficientnet_lite0.
 TIMM = {
@@ -151,3 +151,18 @@ def test_same_convolution_pads_rows_and_columns_separately() -> None:
         layer(x.mT.contiguous()),
         functional.conv2d(functional.pad(x.mT, (0, 1, 1, 1)), layer.weight, layer.bias, stride=2),
     )
+
+
+@pytest.mark.parametrize("make", [torch.nn.Conv2d, SameConv2d])
+def test_convolution_and_norm_in_one_are_both_in_turn(make: type[torch.nn.Conv2d]) -> None:
+    torch.manual_seed(0)
+    conv, norm = make(4, 6, 3, 2, bias=False), torch.nn.BatchNorm2d(6, eps=1e-3).eval()
+    for tensor in (norm.weight.data, norm.bias.data, norm.running_mean, norm.running_var):
+        tensor.uniform_(0.5, 2)
+    x = torch.randn(2, 4, 13, 10)
+    gradients = []
+    for out in (conv_norm(conv, norm, x), norm(conv(x))):
+        parameters = [conv.weight, norm.weight, norm.bias]
+        gradients.append([out.detach(), *torch.autograd.grad((out**3).sum(), parameters)])
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
