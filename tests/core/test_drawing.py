@@ -122,10 +122,11 @@ def test_a_thumbnail_keeps_the_proportions(shape: tuple[int, int], expected: tup
 def test_a_thumbnail_shows_the_image_and_outlines_the_mask() -> None:
     image = np.zeros((400, 800, 3), np.uint8)
     image[:, 400:] = (200, 100, 50)
-    picture = thumbnail(image, box((400, 800), (100, 300), (100, 300)), 80)
+    picture = thumbnail(image, box((400, 800), (104, 294), (106, 296)), 80)
     outline = (picture == OUTLINE).all(axis=2)
-    np.testing.assert_array_equal(ndimage.binary_fill_holes(outline), box((40, 80), (10, 30), (10, 30)))
-    assert not outline[11:29, 11:29].any()
+    # what is covered by less than half is not shown
+    np.testing.assert_array_equal(ndimage.binary_fill_holes(outline), box((40, 80), (10, 29), (11, 30)))
+    assert not outline[11:28, 12:29].any()
     assert (picture[5, 10] == 0).all()
     assert (picture[20, 60] == (200, 100, 50)).all()
 

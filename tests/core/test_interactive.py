@@ -47,7 +47,7 @@ def disc(row: int, column: int) -> np.ndarray:
     return draw_disc(SHAPE, (row, column), 2.5)
 
 
-def blobs(generator: np.random.Generator, shape: tuple[int, int] = SHAPE) -> np.ndarray:
+def blobs(generator: np.random.Generator, shape: tuple[int, int] = (150, 200)) -> np.ndarray:
     """Parts of many shapes, some thin, some cut by the edge."""
     field = ndimage.gaussian_filter(generator.normal(size=shape), generator.uniform(1, 8))
     return field > np.quantile(field, generator.uniform(0.3, 0.95))
