@@ -156,7 +156,7 @@ def measure(rounds: int, bundle: str) -> tuple[list[dict[str, Any]], Predictor]:
                 }
             )
     viewer.close()
-    return rows, dock._cache.predictor(bundle, "auto")
+    return rows, dock._runner._cache.predictor(bundle, "auto")
 
 
 def _timed(clock: Clock, stage: str, function: Callable[..., Any], *args: Any) -> Any:

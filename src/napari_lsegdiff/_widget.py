@@ -11,7 +11,6 @@ from typing import Any
 
 import napari
 from napari.layers import Image
-from napari.qt.threading import create_worker
 from qtpy.QtCore import QEvent, Qt, QTimer, Signal
 from qtpy.QtWidgets import QFileDialog, QGroupBox, QPushButton, QScrollArea, QStyle, QVBoxLayout, QWidget
 
@@ -23,36 +22,23 @@ from napari_lsegdiff._controls import RefineControls
 from napari_lsegdiff._correct import KEY, CorrectPanel, Gallery
 from napari_lsegdiff._correction import Correction
 from napari_lsegdiff._panels import ExportPanel, RunPanel
+from napari_lsegdiff._runner import Runner
 from napari_lsegdiff._session import Job, Refined, Session
-from napari_lsegdiff._worker import (
-    Devices,
-    Failed,
-    Finished,
-    NewestWins,
-    PredictorCache,
-    Preview,
-    Request,
-    Stage,
-    Update,
-    segment,
-)
+from napari_lsegdiff._worker import Devices, Failed, Finished, NewestWins, Preview, Request, Stage, Update
 
 # While the user is drawing, a mask waits this long before it tries again, in milliseconds.
 RETRY = 30
 
 
-class _Runtime:
-    """What must be stopped when the dock goes, however it goes."""
+class _Closers:
+    """What must be done when the dock goes, however it goes; called from the last one on."""
 
     def __init__(self) -> None:
-        self.worker: Any = None
-        self.closers: list[Callable[[], object]] = []
+        self.calls: list[Callable[[], object]] = []
 
     def close(self, *_: object) -> None:
-        if self.worker is not None:
-            self.worker.quit()
-        while self.closers:
-            self.closers.pop()()
+        while self.calls:
+            self.calls.pop()()
 
 
 class SegmentationDock(QWidget):
@@ -75,15 +61,12 @@ class SegmentationDock(QWidget):
         super().__init__()
         self._viewer = napari_viewer
         self._session = Session(napari_viewer, self._on_layer_changed)
-        self._cache = PredictorCache()
+        self._runner = Runner(self)
         self._refiner = NewestWins(self)
-        self._runtime = _Runtime()
-        self._generation = 0  # of the newest run; what comes from an older one is dropped
-        self._worker_generation = 0
-        self._running = False
+        self._closers = _Closers()
+        self._running: Job | None = None
         self._landing: Job | None = None  # the run has its result, which is on its way to the canvas
         self._again = False  # a stroke came when the run could not be stopped any more
-        self._queued: Request | None = None
         self._started = 0.0
         self._suggested: MorphologyConfig | None = None  # by a model that was chosen since the last run
         self._unwritten: dict[Job, tuple[Refined, object]] = {}
@@ -141,14 +124,16 @@ class SegmentationDock(QWidget):
         self.correct.split.connect(self._on_split)
         self._correction.adopted.connect(self._on_adopted)
         self.exporter.chosen.connect(self._on_export)
+        self._runner.updated.connect(self._on_update)
         self._refiner.done.connect(self._on_refined)
         layers, dims = self._viewer.layers, self._viewer.dims
         layers.events.removed.connect(self._on_removed)
         layers.selection.events.active.connect(self._on_active)
         dims.events.current_step.connect(self._on_shown)
-        # called from the last one on: nothing listens any more when the layers go
-        self._runtime.closers += [
+        # the last ones first: nothing listens any more when the layers go
+        self._closers.calls += [
             self._unbind_key,
+            self._runner.stop,
             self._refiner.close,
             self._session.close,
             self._correction.close,
@@ -159,7 +144,7 @@ class SegmentationDock(QWidget):
         ]
         self._viewer.bind_key(KEY, lambda viewer: self.redraw(), overwrite=True)
         # the bound method of a dying widget would not be called any more
-        self.destroyed.connect(self._runtime.close)
+        self.destroyed.connect(self._closers.close)
         if self.choices.bundle is not None:
             self.choices.choose(self.choices.bundle)
         self._on_shown()
@@ -171,7 +156,7 @@ class SegmentationDock(QWidget):
         """Stop everything when the dock is closed: napari then takes the widget out of its parent."""
         closed = event.type() == QEvent.Type.Close
         if closed or (event.type() == QEvent.Type.ParentChange and self.parent() is None):
-            self._runtime.close()
+            self._closers.close()
         return bool(super().event(event))
 
     @property
@@ -182,7 +167,7 @@ class SegmentationDock(QWidget):
     @property
     def running(self) -> bool:
         """Whether a run is under way."""
-        return self._running
+        return self._running is not None
 
     def _on_error(self, error: Exception) -> None:
         failed = Failed.of(error)
@@ -191,7 +176,7 @@ class SegmentationDock(QWidget):
     # a run
 
     def _on_run(self) -> None:
-        if self._running:
+        if self.running:
             self.cancel()
         else:
             self.run()
@@ -226,77 +211,56 @@ class SegmentationDock(QWidget):
                 strength = self.correct.strength.value() if kept else 1.0
                 sampling = replace(self.choices.sampling, strength=round(strength, 2))
                 request = Request(job, bundle, self.choices.device.currentText(), sampling, hints)
-                self._generation += 1
-                self._set_running(True)
-                if self._runtime.worker is None:
-                    self._start(request)
-                else:  # a cancelled run is still finishing its step; only one runs at a time
+                self._set_running(job)
+                self._started = perf_counter()
+                if not self._runner.start(request):
                     self.panel.say("Waiting for the cancelled step to end…")
-                    self._queued = request
                 return
         self.finished.emit(False)
 
     def cancel(self) -> None:
         """Stop the run; the old mask stays."""
-        if self._running and self._landing is None:
+        if self.running and self._landing is None:
             self._end_run("Cancelled; the mask is as it was", False)
-
-    def _start(self, request: Request) -> None:
-        self._queued = None
-        self._job = request.job
-        self._started = perf_counter()
-        self._worker_generation = self._generation
-        worker = create_worker(segment, self._cache, request)
-        worker.yielded.connect(self._on_update)
-        worker.finished.connect(self._on_worker_finished)
-        self._runtime.worker = worker
-        worker.start()
 
     def _on_update(self, update: Update) -> None:
         if isinstance(update, Devices):
             self.choices.show_devices(update.names)
-        elif self._worker_generation != self._generation:
+        elif self._running is None:
             return
         elif isinstance(update, Stage):
             self.panel.say(update.text)
             self.panel.show_progress(update.done, update.total)
         elif isinstance(update, Preview):
-            self._correction.preview(self._job, update)
+            self._correction.preview(self._running, update)
         elif isinstance(update, Failed):
             self._end_run(update.line, False, update.details)
         elif isinstance(update, Finished):
-            run = self._session.accept(self._job, update.prediction)
+            run = self._session.accept(self._running, update.prediction)
             if run is not None:
                 if self._suggested is not None:
                     self.refine.show_morphology(self._suggested)
                     self._suggested = None
-                self._landing = self._job
-                self._refine(self._job, run=run)
+                self._landing = self._running
+                self._refine(self._running, run=run)
             else:
                 self._end_run("The image was removed; its mask is dropped", False)
 
-    def _on_worker_finished(self) -> None:
-        self._runtime.worker = None
-        if self._queued is not None:
-            self._start(self._queued)
-
     def _end_run(self, text: str, good: bool, tooltip: str = "") -> None:
-        self._generation += 1
-        self._queued = None
-        if self._runtime.worker is not None:
-            self._runtime.worker.quit()
-        self._correction.end_preview(self._job)
-        self._set_running(False)
+        self._runner.stop()
+        if self._running is not None:
+            self._correction.end_preview(self._running)
+        self._set_running(None)
         self.panel.say(text, tooltip)
         self.finished.emit(good)
         if self._again:
             self._again = False
             self.redraw()
 
-    def _set_running(self, running: bool) -> None:
-        self._running = running
+    def _set_running(self, job: Job | None) -> None:
+        self._running = job
         self._landing = None
-        self.panel.set_running(running)
+        self.panel.set_running(job is not None)
 
     # from the probability to the canvas
 
@@ -403,7 +367,7 @@ class SegmentationDock(QWidget):
             self.panel.say(f"Written: {path.name}", str(path))
 
     def _on_removed(self, event: Any) -> None:
-        if self._running and event.value is (self._queued.job if self._queued else self._job).image:
+        if self._running is not None and event.value is self._running.image:
             self._end_run("The image was removed; its mask is dropped", False)
         self._on_mask_changed()
 
@@ -414,7 +378,7 @@ class SegmentationDock(QWidget):
             self.images.layer = image
 
     def _on_image(self) -> None:
-        if not self._running:
+        if not self.running:
             self.panel.say("")  # what was said of another image
         self._on_shown()
 

@@ -30,7 +30,7 @@ def cone(centre: tuple[float, float]) -> np.ndarray:
 
 def settle(qtbot, dock):
     idle = lambda: dock._refiner.idle and not dock._unwritten and dock._correction._surveyor.idle  # noqa: E731
-    qtbot.waitUntil(lambda: idle() and not dock.running and dock._runtime.worker is None, timeout=20_000)
+    qtbot.waitUntil(lambda: idle() and not dock.running and dock._runner.idle, timeout=20_000)
 
 
 @pytest.fixture

@@ -76,7 +76,7 @@ def test_from_sample_to_file(viewer, dock, run, calls, qtbot, monkeypatch, tmp_p
         dock.panel.button.click()
     assert signal.args == [False]
     assert dock.panel.button.text() == "Run"
-    qtbot.waitUntil(lambda: dock._runtime.worker is None, timeout=10_000)
+    qtbot.waitUntil(lambda: dock._runner.idle, timeout=10_000)
     assert calls.denoise < started + 50
     calls.delay = 0.0
     np.testing.assert_array_equal(labels.data, shown)
@@ -195,7 +195,7 @@ def test_image_renamed_and_removed_during_a_run(viewer, dock, calls, qtbot):
     assert "removed" in dock.status
     assert dock.panel.button.text() == "Run"
     assert dock.images.layer is None
-    qtbot.waitUntil(lambda: dock._runtime.worker is None, timeout=10_000)
+    qtbot.waitUntil(lambda: dock._runner.idle, timeout=10_000)
     assert [layer.name for layer in viewer.layers] == ["b mask"]
 
 
@@ -351,8 +351,8 @@ def test_a_real_mouse_stroke(viewer, dock, run, qtbot):
 def test_closing_during_a_run_stops_it(viewer, dock, calls, qtbot, how):
     viewer.add_image(np.full((60, 60), 90, np.uint8), name="a")
     assert run_started(dock, calls, qtbot)
-    runtime = dock._runtime
-    worker = runtime.worker
+    closers = dock._closers
+    worker = dock._runner._worker
     counts = [len(viewer.layers.events.inserted.callbacks), len(viewer.dims.events.current_step.callbacks)]
     if how == "dock":
         viewer.window.remove_dock_widget(dock)
@@ -362,7 +362,7 @@ def test_closing_during_a_run_stops_it(viewer, dock, calls, qtbot, how):
         viewer.close()
     qtbot.waitUntil(lambda: not worker.is_running, timeout=10_000)
     assert calls.denoise < 50
-    assert not runtime.closers
+    assert not closers.calls
 
 
 def run_started(dock, calls, qtbot) -> bool:
