@@ -172,10 +172,12 @@ def summarise(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     middle = {name: statistics.median(row.get(name, 0.0) for row in rows) for name in names}
     network = sum(middle[name] for name in NETWORK)
     apart = ("total", "paint", "blocked", "blocked by bare napari", *NETWORK)
-    around = sum(value for name, value in middle.items() if name not in apart)
+    known = sum(value for name, value in middle.items() if name not in apart)
+    around = middle["total"] - network  # all of it, also what has no row, such as waiting for the thread
     summary = [{"stage": name, "seconds": value} for name, value in middle.items()]
     summary += [
         {"stage": "network", "seconds": network},
+        {"stage": "around the network, in rows", "seconds": known},
         {"stage": "around the network", "seconds": around},
         {"stage": "around / network", "ratio": around / network},
     ]

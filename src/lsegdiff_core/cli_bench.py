@@ -164,7 +164,7 @@ def bench_interactive(
                 mine.append({**way, **row})
                 bar.update(1)
         rows += mine
-        summary.append({**way, **summarise_interaction(mine)})
+        summary.append({**way, "bundle": model.identity, **summarise_interaction(mine)})
         row = summary[-1]
         print(
             f"{name:10s}  {strength:8.2f}  {row['n']:3d}  {row['noc85']:6.2f}  {row['noc90']:6.2f}  "

@@ -16,6 +16,24 @@ def disc(shape: tuple[int, ...], centre: tuple[float, float], radius: float) -> 
     return inside
 
 
+def box(shape: tuple[int, ...], corners: NDArray[np.floating]) -> Mask:
+    """Return the inside of a rectangle as a mask of ``shape`` (H, W); it may be turned.
+
+    Parameters
+    ----------
+    shape
+        Height and width in pixels.
+    corners
+        (4, 2), row and column, in their order.
+    """
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    if not np.isclose(corners[..., None], np.stack([low, high], axis=1)).any(axis=2).all():
+        return polygon(shape, corners)
+    rows, columns = np.ogrid[: shape[0], : shape[1]]
+    inside: Mask = (rows >= low[0]) & (rows <= high[0]) & (columns >= low[1]) & (columns <= high[1])
+    return inside
+
+
 def polygon(shape: tuple[int, ...], vertices: NDArray[np.floating]) -> Mask:
     """Return the inside of a polygon as a mask of ``shape`` (H, W).
 

@@ -179,8 +179,10 @@ def interact(
     Raises
     ------
     LSegDiffError
-        If a file cannot be read or sizes differ.
+        If a file cannot be read or sizes differ, or for another method.
     """
+    if method not in METHODS:
+        raise LSegDiffError(f"method: unknown name '{method}'; choose one of {', '.join(METHODS)}")
     first_sampling = dataclasses.replace(sampling, strength=1.0)
     for number, pair in enumerate(pairs):
         image, truth = pair.read()

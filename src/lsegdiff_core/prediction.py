@@ -27,7 +27,8 @@ class Prediction:
         (H, W) float32 in [0, 1]: mean over the seeds.
     expected
         (H, W) float32 in [0, 1]: the probability in the model's first estimate, from pure noise. It is about the mean
-        over all masks that the model holds possible, where a sample is one of them: it says how sure the model is.
+        over all masks that the model holds possible, where a sample is one of them: it says how sure the model is. Of
+        what started from a mask it is the probability itself: that mask was wanted.
     squares
         (K, S, S) float32 in [0, 1]: each seed's probability in the network's square, after a zoomed second pass in
         that of the crop.
@@ -76,10 +77,13 @@ class Prediction:
         threshold = self.morphology.threshold
         return np.stack([self.geometry.from_square(square) >= threshold for square in self.squares])
 
-    @cached_property
+    @property
     def votes(self) -> NDArray[np.float32]:
         """(H, W) float32 in [0, 1]: the share of the seeds whose own mask holds the pixel; strokes are unanimous."""
-        votes: NDArray[np.float32] = self.samples.mean(axis=0, dtype=np.float32)
+        votes = np.zeros(self.probability.shape, np.float32)
+        for square in self.squares:  # one after the other: all samples of a large image take much memory
+            votes += self.geometry.from_square(square) >= self.morphology.threshold
+        votes /= len(self.squares)
         if self.locked is not None:
             votes[self.locked == FOREGROUND], votes[self.locked == BACKGROUND] = 1, 0
         return votes
@@ -90,18 +94,23 @@ class Prediction:
 
         It says how far samples of one model agree with one another, not how probable a disease is.
         """
-        return np.maximum(self.votes, 1 - self.votes)
+        votes = self.votes
+        return np.maximum(votes, 1 - votes)
 
     @property
     def entropy(self) -> NDArray[np.float32]:
         """(H, W) float32 in [0, 1], bits: the entropy of the seeds' votes."""
-        share = np.clip(self.votes, 1e-7, 1 - 1e-7)
+        votes = self.votes
+        share = np.clip(votes, 1e-7, 1 - 1e-7)
         entropy: NDArray[np.float32] = -(share * np.log2(share) + (1 - share) * np.log2(1 - share))
-        entropy[self.agreement == 1] = 0
+        entropy[(votes == 0) | (votes == 1)] = 0
         return entropy
 
     def of_seeds(self, indices: Sequence[int]) -> Prediction:
-        """Return the prediction that the seeds at ``indices`` alone would have given; no network runs."""
+        """Return the prediction that the seeds at ``indices`` alone would have given; no network runs.
+
+        What all seeds share stays: `expected`, and after a zoomed pass the crop and the probability around it.
+        """
         squares = self.squares[list(indices)]
         top, left, bottom, right = self.geometry.box
         probability = self.probability.copy()  # of a zoomed pass the rest of the image is common to all seeds

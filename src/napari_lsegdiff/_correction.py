@@ -63,10 +63,10 @@ class Correction(QObject):
 
     def hints(self, job: Job) -> Hints:
         """Return all that the user said of the object; an outline is taken for the current mask first."""
-        outline = self._layers.take_outline(job.image, job.frame)
-        if outline is not None:
-            self._session.draw(job, outline)
-        return self._session.hints(job, self._layers.locked(job.image, job.frame))
+        outline = self._layers.outline(job)
+        if outline is not None and self._session.draw(job, outline):
+            self._layers.remove_outline(job)
+        return self._session.hints(job, self._layers.locked(job))
 
     def preview(self, job: Job, preview: Preview) -> None:
         """Show the mask while it forms."""
@@ -80,7 +80,7 @@ class Correction(QObject):
         """Follow what is on the canvas: its object, strokes, hypotheses and agreement."""
         if self._job is not None and (job is None or job.image is not self._job.image):
             for kind in (STROKES, AGREEMENT):
-                self._overlays.hide(self._job.image, kind)
+                self._overlays.hide_soon(self._job.image, kind)
         self._job = job
         layer = None if job is None else self._session.mask_layer(job.image)
         for widget in (self._panel.split_button, self._panel.show_strokes):
@@ -105,7 +105,8 @@ class Correction(QObject):
             self._show_agreement()
         else:
             self._gallery.clear("Comparing the samples…")
-            self._surveyor.request("survey", partial(survey, job, run, prediction, THUMBNAIL))
+            morphology = self._session.morphology(job) or prediction.morphology
+            self._surveyor.request("survey", partial(survey, job, run, prediction.refined(morphology), THUMBNAIL))
 
     def _on_surveyed(self, result: Survey | Failed, tag: object) -> None:
         if isinstance(result, Failed):
@@ -148,8 +149,8 @@ class Correction(QObject):
 
     def _on_point(self, inside: bool) -> None:
         if self._job is not None:
-            self._layers.place_points(self._job.image, INSIDE if inside else OUTSIDE)
+            self._layers.place_points(self._job, INSIDE if inside else OUTSIDE)
 
     def _on_shapes(self) -> None:
         if self._job is not None:
-            self._layers.draw_shapes(self._job.image)
+            self._layers.draw_shapes(self._job)

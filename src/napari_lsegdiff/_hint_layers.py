@@ -10,16 +10,16 @@ from napari.components import ViewerModel
 from napari.layers import Image, Points, Shapes
 from numpy.typing import NDArray
 
-from lsegdiff_core.drawing import disc, ellipse, polygon
+from lsegdiff_core.drawing import box, disc, ellipse, polygon
 from lsegdiff_core.hints import BACKGROUND, FOREGROUND, NONE
 from napari_lsegdiff._frames import Frame, frame_shape, place_of
+from napari_lsegdiff._session import Job
 
 # Radius of the disc that a point stands for, as a share of the image's diagonal.
 RADIUS = 0.0125
 INSIDE, OUTSIDE = "inside", "outside"
 COLOURS = {INSIDE: "#7cff4d", OUTSIDE: "#ff4d6a"}
-BOXES = ("rectangle",)
-OUTLINES = ("ellipse", "polygon")
+OUTLINES = {"ellipse": ellipse, "polygon": polygon}
 
 
 class HintLayers:
@@ -41,13 +41,14 @@ class HintLayers:
         """Stop listening to the viewer; the layers stay."""
         self._viewer.layers.events.removed.disconnect(self._on_removed)
 
-    def place_points(self, image: Image, kind: str) -> Points:
-        """Let the user place points of a kind, `INSIDE` or `OUTSIDE`."""
+    def place_points(self, job: Job, kind: str) -> Points:
+        """Let the user place points of a kind, `INSIDE` or `OUTSIDE`, for an object."""
+        image = job.image
         if image not in self._points:
             layer = Points(
                 np.empty((0, image.ndim)),
-                features={"kind": np.empty(0, dtype=object)},
-                feature_defaults={"kind": kind},
+                features={"kind": np.empty(0, dtype=object), "object": np.empty(0, dtype=int)},
+                feature_defaults={"kind": kind, "object": job.number},
                 face_color="kind",
                 face_color_cycle=COLOURS,
                 border_color="black",
@@ -58,17 +59,20 @@ class HintLayers:
             self._points[image] = layer
             self._viewer.add_layer(layer)
         layer = self._points[image]
-        layer.feature_defaults = {"kind": kind}
+        layer.feature_defaults = {"kind": kind, "object": job.number}
         layer.selected_data = set()
         self._viewer.layers.selection.active = layer
         layer.mode = "add"
         return layer
 
-    def draw_shapes(self, image: Image) -> Shapes:
+    def draw_shapes(self, job: Job) -> Shapes:
         """Let the user draw a box, which keeps the object inside, or an outline, which starts a mask."""
+        image = job.image
         if image not in self._shapes:
             layer = Shapes(
                 ndim=image.ndim,
+                features={"object": np.empty(0, dtype=int)},
+                feature_defaults={"object": job.number},
                 face_color="transparent",
                 edge_color="#00e5ff",
                 edge_width=max(1.0, math.hypot(*frame_shape(image)) / 400),
@@ -78,47 +82,51 @@ class HintLayers:
             self._shapes[image] = layer
             self._viewer.add_layer(layer)
         layer = self._shapes[image]
+        layer.feature_defaults = {"object": job.number}
         self._viewer.layers.selection.active = layer
         layer.mode = "add_rectangle"
         return layer
 
-    def locked(self, image: Image, frame: Frame) -> NDArray[np.uint8] | None:
-        """Return what points and boxes say, (H, W) uint8 as in `lsegdiff_core.hints.Hints`; None if they say nothing.
+    def locked(self, job: Job) -> NDArray[np.uint8] | None:
+        """Return what the object's points and boxes say, (H, W) uint8 as `lsegdiff_core.hints.Hints`; None if nothing.
 
         Everything outside all boxes is background; a later point lies over an earlier one.
         """
-        shape = frame_shape(image)
+        shape = frame_shape(job.image)
         locked = np.full(shape, NONE, np.uint8)
-        boxes = [polygon(shape, vertices) for kind, vertices, _ in self._drawn(image, frame) if kind in BOXES]
+        boxes = [box(shape, vertices) for kind, vertices, _ in self._drawn(job) if kind == "rectangle"]
         if boxes:
             locked[~np.logical_or.reduce(boxes)] = BACKGROUND
-        points = self._points.get(image)
+        points = self._points.get(job.image)
         if points is not None:
-            for position, kind in zip(points.data, points.features["kind"], strict=True):
-                if _frame_of(position) == frame:
+            for position, (kind, number) in zip(points.data, points.features[["kind", "object"]].values, strict=True):
+                if _frame_of(position) == job.frame and number == job.number:
                     inside = disc(shape, tuple(position[-2:]), RADIUS * math.hypot(*shape))
                     locked[inside] = FOREGROUND if kind == INSIDE else BACKGROUND
         return locked if locked.any() else None
 
-    def take_outline(self, image: Image, frame: Frame) -> NDArray[np.bool_] | None:
-        """Return the inside of the ellipses and polygons of a frame, (H, W) bool, and remove them; None without any."""
-        shape = frame_shape(image)
-        outlines = [(vertices, kind, index) for kind, vertices, index in self._drawn(image, frame) if kind in OUTLINES]
-        if not outlines:
-            return None
-        fill = {"ellipse": ellipse, "polygon": polygon}
-        mask: NDArray[np.bool_] = np.logical_or.reduce([fill[kind](shape, vertices) for vertices, kind, _ in outlines])
-        layer = self._shapes[image]
-        layer.selected_data = {index for _, _, index in outlines}
-        layer.remove_selected()
-        return mask
+    def outline(self, job: Job) -> NDArray[np.bool_] | None:
+        """Return the inside of the object's ellipses and polygons in its frame, (H, W) bool; None without any."""
+        shape = frame_shape(job.image)
+        masks = [OUTLINES[kind](shape, vertices) for kind, vertices, _ in self._drawn(job) if kind in OUTLINES]
+        return np.logical_or.reduce(masks) if masks else None
 
-    def _drawn(self, image: Image, frame: Frame) -> list[tuple[str, NDArray[np.floating], int]]:
-        layer = self._shapes.get(image)
+    def remove_outline(self, job: Job) -> None:
+        """Take those ellipses and polygons away: they have become a mask."""
+        layer = self._shapes[job.image]
+        layer.selected_data = {index for kind, _, index in self._drawn(job) if kind in OUTLINES}
+        layer.remove_selected()
+
+    def _drawn(self, job: Job) -> list[tuple[str, NDArray[np.floating], int]]:
+        layer = self._shapes.get(job.image)
         if layer is None:
             return []
-        shapes = enumerate(zip(layer.shape_type, layer.data, strict=True))
-        return [(kind, data[:, -2:], index) for index, (kind, data) in shapes if _frame_of(data[0]) == frame]
+        shapes = enumerate(zip(layer.shape_type, layer.data, layer.features["object"], strict=True))
+        return [
+            (kind, data[:, -2:], index)
+            for index, (kind, data, number) in shapes
+            if _frame_of(data[0]) == job.frame and number == job.number
+        ]
 
     def _on_removed(self, event: Any) -> None:
         for layers in (self._points, self._shapes):

@@ -81,6 +81,11 @@ class MaskLog:
     changed
         Called with the frames that a stroke, an undo or a redo has changed, the ids that it brought, and whether it was
         a stroke; without frames when another label is chosen.
+
+    Attributes
+    ----------
+    number
+        Id of the object that the user works on: the label chosen last that is not the background.
     """
 
     def __init__(
@@ -98,6 +103,7 @@ class MaskLog:
         self._writing = False
         self._painted = False
         self._shape = layer.data.shape
+        self.number = max(1, int(layer.selected_label))
         layer.events.paint.connect(self._on_paint)
         layer.events.labels_update.connect(self._on_labels_update)
         layer.events.set_data.connect(self._on_set_data)
@@ -129,15 +135,17 @@ class MaskLog:
 
     def locked(self, frame: Frame) -> NDArray[np.int32] | None:
         """Return the user's pixels (H, W), `UNLOCKED` elsewhere; None without strokes."""
-        return self._state(frame).locked
+        return self._frames[frame].locked if frame in self._frames else None
 
     def origins(self, frame: Frame) -> Origins:
         """Return how the model made the objects that the frame shows, by their ids."""
-        return self._state(frame).origins
+        return self._frames[frame].origins if frame in self._frames else {}
 
     def edited(self, frame: Frame) -> bool:
         """Whether the user changed anything in this frame."""
-        state = self._state(frame)
+        if frame not in self._frames:
+            return bool(self.pixels(frame).any())
+        state = self._frames[frame]
         kept = state.locked is not None and bool((state.locked != UNLOCKED).any())
         return kept or not np.array_equal(state.seen, self.pixels(frame))
 
@@ -174,20 +182,17 @@ class MaskLog:
             locks = _Change.between(state.locked, followed.astype(np.int32))
         self._put(frame, target, origins, locks, None)
 
-    def forget(self, frame: Frame, labels: NDArray[np.integer]) -> None:
+    def forget(self, frame: Frame, labels: NDArray[np.integer], origins: Origins) -> None:
         """Drop the user's strokes and show ``labels`` (H, W) instead, as one undo item."""
         self._collect_strays(frame)
         state = self._state(frame)
         locks = None if state.locked is None else _Change.between(state.locked, np.full_like(state.locked, UNLOCKED))
-        self._put(frame, labels.astype(state.seen.dtype), state.origins, locks, None)
+        self._put(frame, labels.astype(state.seen.dtype), origins, locks, None)
 
     def _copy_for(self, frame: Frame, number: int) -> NDArray[np.integer]:
         """Return a copy of the frame as last seen; refuse an id that the layer's type cannot hold."""
         seen = self._state(frame).seen
-        if number > np.iinfo(seen.dtype).max:
-            raise LSegDiffError(
-                f"object {number}: {self.layer.name} holds ids up to {np.iinfo(seen.dtype).max}; choose a smaller one"
-            )
+        check_number(number, seen.dtype)
         return seen.copy()
 
     def _put(
@@ -259,10 +264,9 @@ class MaskLog:
 
     def _collect_painted(self) -> None:
         """Record what an undo item of the user has changed, if its pixels have arrived."""
-        frames = set(self._frames)
         current = self._current_frame()
-        if current is not None:
-            frames.add(current)
+        # a brush reaches the frame on show only, unless it is told to paint in three dimensions
+        frames = {current} if current is not None and self.layer.n_edit_dimensions == 2 else set(self._frames)
         parts = [part for part in map(self._strokes, sorted(frames)) if part is not None]
         if parts:
             self._painted = False
@@ -324,6 +328,8 @@ class MaskLog:
             self._collect_painted()
 
     def _on_selected(self, event: object = None) -> None:
+        # the background is no object: who erases with it goes on with the object from before
+        self.number = int(self.layer.selected_label) or self.number
         self._changed([], set(), False)
 
     def _on_replaced(self, event: object = None) -> None:
@@ -333,6 +339,13 @@ class MaskLog:
         if self.usable:  # napari's menu converts labels to wider types
             for state in self._frames.values():
                 state.seen = state.seen.astype(self.layer.data.dtype)
+
+
+def check_number(number: int, dtype: np.dtype[Any]) -> None:
+    """Raise an `LSegDiffError` if labels of this type cannot hold the object's id."""
+    most = int(np.iinfo(dtype).max)
+    if number > most:
+        raise LSegDiffError(f"object {number}: this mask holds ids up to {most}; choose a smaller label")
 
 
 def _summary(parts: list[_Part]) -> tuple[list[Frame], set[int]]:

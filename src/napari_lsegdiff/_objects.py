@@ -41,7 +41,9 @@ def list_objects(layer: Labels, numbers: Iterable[int], class_name: str | None =
     # napari takes the row of index 0 for the background
     table: dict[str, list[Any]] = {"index": [0], "class": [""], "name": ["background"], "colour": [""]}
     if "index" in layer.features:
-        table = layer.features.to_dict("list")
+        theirs = layer.features.to_dict("list")
+        # another plugin's table lacks our columns
+        table = {column: [""] * len(theirs["index"]) for column in table} | theirs
     new = sorted({number for number in numbers if number} - set(table["index"]))
     if not new:
         return
@@ -88,11 +90,14 @@ def sidecar(known: Mapping[str, Any] | None, labels: NDArray[np.integer], featur
     """
     frame = dict(known) if known is not None else unknown_provenance()
     made = frame.pop("made", {})
-    table = {} if features is None or "index" not in features else features.set_index("index").to_dict("index")
+    table: dict[int, dict[str, Any]] = {}
+    if features is not None and "index" in features:
+        table = features.drop_duplicates("index").set_index("index").to_dict("index")
     objects = []
     for number in np.unique(labels):
         if number:
             row = table.get(int(number), {})
-            about = {key: str(row[key]) for key in ("class", "name", "colour") if isinstance(row.get(key), str)}
+            named = {column: row.get(column) for column in ("class", "name", "colour")}
+            about = {column: value for column, value in named.items() if isinstance(value, str) and value}
             objects.append({"id": int(number), **about, **made.get(int(number), {})})
     return {**frame, "objects": objects}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels
 from napari.utils.colormaps import Colormap, DirectLabelColormap
 from numpy.typing import NDArray
+from qtpy.QtCore import QTimer
 
 from lsegdiff_core.data.geometry import Geometry
 from napari_lsegdiff._frames import Frame
@@ -79,6 +81,10 @@ class Overlays:
         if layer is not None and layer in self._viewer.layers:
             self._viewer.layers.remove(layer)
 
+    def hide_soon(self, image: Image, kind: str) -> None:
+        """Take a layer away after the event at hand, which may be the removal of several layers, this one among them."""
+        QTimer.singleShot(0, partial(self.hide, image, kind))
+
     def _show(
         self, image: Image, kind: str, data: NDArray[Any], affine: NDArray[np.float64], look: dict[str, Any]
     ) -> Image | Labels:
@@ -110,7 +116,7 @@ class Overlays:
         for key in [key for key, layer in self._layers.items() if event.value is layer]:
             del self._layers[key]
         for image, kind in [key for key in self._layers if key[0] is event.value]:
-            self.hide(image, kind)
+            self.hide_soon(image, kind)
 
 
 def _placed(image: Image, frame: Frame, geometry: Geometry | None = None, size: int = 0) -> NDArray[np.float64]:

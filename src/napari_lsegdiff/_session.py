@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from lsegdiff_core.hints import BACKGROUND, FOREGROUND, NONE, Hints
 from lsegdiff_core.morphology import components
 from lsegdiff_core.prediction import Prediction
 from napari_lsegdiff._frames import Frame, current_frame, frame_shape, new_labels, read_frame
-from napari_lsegdiff._layers import UNLOCKED, MaskLog
+from napari_lsegdiff._layers import UNLOCKED, MaskLog, check_number
 from napari_lsegdiff._objects import METADATA, Origin, describe, list_objects, sidecar, unknown_provenance
 
 # Runs whose probability is kept for the sliders and for undo; one of a 4000 x 3000 frame takes 96 MB.
@@ -57,10 +58,12 @@ class Session:
     viewer
         A viewer or a bare ViewerModel.
     changed
-        Called after a stroke (with True), an undo or a redo (with False) on one of the masks.
+        Called with the image after a stroke (with True), an undo or a redo (with False) on its mask.
     """
 
-    def __init__(self, viewer: ViewerModel, changed: Callable[[bool], None] = lambda painted: None) -> None:
+    def __init__(
+        self, viewer: ViewerModel, changed: Callable[[Image, bool], None] = lambda image, painted: None
+    ) -> None:
         self._viewer = viewer
         self._changed = changed
         self._masks: dict[Image, MaskLog] = {}
@@ -93,7 +96,7 @@ class Session:
     def selected(self, image: Image) -> int:
         """Return the id of the object that the user works on: the label chosen in the mask's layer, 1 at first."""
         log = self._log(image)
-        return 1 if log is None else max(1, int(log.layer.selected_label))
+        return 1 if log is None else log.number
 
     def hints(self, job: Job, drawn: NDArray[np.uint8] | None = None) -> Hints:
         """Return all that the user has said of the object: strokes, ``drawn`` below them, and the mask on show.
@@ -117,7 +120,9 @@ class Session:
             locked[strokes != UNLOCKED] = BACKGROUND
             locked[strokes == job.number] = FOREGROUND
         locked[self._others(log, job)] = BACKGROUND
-        return Hints(locked, log.pixels(job.frame) == job.number)
+        current = log.pixels(job.frame) == job.number
+        # an empty mask counts if the model made it; an object that nobody asked for has none
+        return Hints(locked, current if current.any() or self._origin(job) is not None else None)
 
     def neighbours(self, job: Job) -> Hints | None:
         """Return that other objects' pixels are background, for a run that asks for nothing else; None without any."""
@@ -244,16 +249,19 @@ class Session:
         if log is None or log.busy or not log.edited(job.frame):
             return False
         labels, strokes = log.pixels(job.frame).copy(), log.locked(job.frame)
-        kept = {number: self.kept(origin.run) for number, origin in log.origins(job.frame).items()}
+        origins = dict(log.origins(job.frame))
+        kept = {number: self.kept(origin.run) for number, origin in origins.items()}
         if strokes is not None and all(kept.values()):
             labels[strokes != UNLOCKED] = 0
         for number, prediction in kept.items():
             if prediction is not None:
-                morphology = log.origins(job.frame)[number].provenance["morphology"]
-                refined = prediction.refined(MorphologyConfig(**morphology))
+                morphology = MorphologyConfig(**origins[number].provenance["morphology"])
+                pure = prediction.without_strokes().refined(morphology)
+                # a run of its own, or a slider would bring the strokes back
+                origins[number] = Origin(self.accept(job, pure), pure.provenance)
                 labels[labels == number] = 0
-                labels[refined.without_strokes().mask & (labels == 0)] = number
-        log.forget(job.frame, labels)
+                labels[pure.mask & (labels == 0)] = number
+        log.forget(job.frame, labels, origins)
         self._note(log, [job.frame])
         return True
 
@@ -269,16 +277,16 @@ class Session:
         parts, count = components(pixels == job.number)
         if count < 2:
             return count
-        labels = pixels.astype(np.int64)
-        free = int(log.layer.data.max()) + 1
+        used = {job.number, *log.origins(job.frame), *np.flatnonzero(np.bincount(pixels.ravel())).tolist()}
+        used |= set(log.layer.features.get("index", ()))
+        free = itertools.islice((number for number in itertools.count(1) if number not in used), count - 1)
+        numbers = [0, job.number, *free]
         origins = dict(log.origins(job.frame))
-        for part in range(2, count + 1):
-            number = free + part - 2
-            labels[parts == part] = number
-            if job.number in origins:
-                origins[number] = Origin(None, origins[job.number].provenance)
-        log.relabel(job.frame, labels, origins)
-        list_objects(log.layer, range(free, free + count - 1))
+        if job.number in origins:
+            # the run's probability holds all parts: a slider would let each grow over the others
+            origins |= dict.fromkeys(numbers[1:], Origin(None, origins[job.number].provenance))
+        log.relabel(job.frame, np.where(parts > 0, np.array(numbers)[parts], pixels), origins)
+        list_objects(log.layer, numbers[2:])
         self._note(log, [job.frame])
         return count
 
@@ -314,6 +322,7 @@ class Session:
 
     def _create(self, refined: Refined) -> None:
         image, viewer = refined.job.image, self._viewer
+        check_number(refined.job.number, np.dtype(np.uint8))
         labels = new_labels(image, refined.job.frame, refined.mask.astype(np.uint8) * np.uint8(refined.job.number))
 
         def frame_on_canvas() -> Frame | None:
@@ -325,7 +334,7 @@ class Session:
         def on_changed(frames: list[Frame], numbers: set[int], painted: bool) -> None:
             list_objects(labels, numbers)
             self._note(log, frames)
-            self._changed(painted)
+            self._changed(image, painted)
 
         log = MaskLog(labels, frame_on_canvas, on_changed)
         log.adopt(refined.job.frame, refined.job.number, refined.origin)

@@ -65,14 +65,17 @@ class SegmentationDock(QWidget):
         self._refiner = NewestWins(self)
         self._closers = _Closers()
         self._running: Job | None = None
-        self._landing: Job | None = None  # the run has its result, which is on its way to the canvas
+        self._landing: tuple[Job, int] | None = None  # a run that has its result, which is on its way to the canvas
         self._again = False  # a stroke came when the run could not be stopped any more
         self._started = 0.0
         self._suggested: MorphologyConfig | None = None  # by a model that was chosen since the last run
-        self._unwritten: dict[Job, tuple[Refined, object]] = {}
+        self._unwritten: dict[Job, tuple[Refined, int | None]] = {}
         self._retry = QTimer(self)
         self._retry.setInterval(RETRY)
         self._retry.timeout.connect(self._write_waiting)
+        self._soon = QTimer(self)
+        self._soon.setSingleShot(True)
+        self._soon.timeout.connect(self.redraw)
         self._build()
         self._connect()
 
@@ -134,6 +137,7 @@ class SegmentationDock(QWidget):
         self._closers.calls += [
             self._unbind_key,
             self._runner.stop,
+            self._soon.stop,
             self._refiner.close,
             self._session.close,
             self._correction.close,
@@ -207,7 +211,7 @@ class SegmentationDock(QWidget):
             else:
                 hints = self._correction.hints(job) if redraw else self._session.neighbours(job)
                 # without a mask there is nothing to keep
-                kept = redraw and hints is not None and hints.current is not None
+                kept = redraw and hints is not None and hints.current is not None and bool(hints.current.any())
                 strength = self.correct.strength.value() if kept else 1.0
                 sampling = replace(self.choices.sampling, strength=round(strength, 2))
                 request = Request(job, bundle, self.choices.device.currentText(), sampling, hints)
@@ -241,8 +245,8 @@ class SegmentationDock(QWidget):
                 if self._suggested is not None:
                     self.refine.show_morphology(self._suggested)
                     self._suggested = None
-                self._landing = self._running
-                self._refine(self._running, run=run)
+                self._landing = (self._running, run)
+                self._refine(self._running)
             else:
                 self._end_run("The image was removed; its mask is dropped", False)
 
@@ -271,6 +275,9 @@ class SegmentationDock(QWidget):
             self._refine(job, self.refine.gesture)
 
     def _refine(self, job: Job, merge: int | None = None, run: int | None = None) -> None:
+        if self._landing is not None and self._landing[0] == job:
+            # what lands is refined as the sliders stand now, and is an undo item of its own
+            run, merge = self._landing[1], None
         function = self._session.refinement(job, self.refine.morphology, run)
         if function is not None:
             self._refiner.request(job, function, merge)
@@ -291,10 +298,15 @@ class SegmentationDock(QWidget):
 
     def _write_waiting(self) -> None:
         for key, (refined, merge) in list(self._unwritten.items()):
-            if not self._session.write(refined, merge):
-                continue  # the user is drawing
+            try:
+                if not self._session.write(refined, merge):
+                    continue  # the user is drawing
+            except LSegDiffError as error:
+                del self._unwritten[key]
+                self._on_refined(Failed.of(error), merge)
+                continue
             del self._unwritten[key]
-            if key == self._landing:
+            if self._landing == (key, refined.origin.run):
                 seconds = perf_counter() - self._started
                 size = int(refined.mask.sum())
                 found = f"Mask of {size:,} px" if size else "Nothing found at this threshold"
@@ -313,10 +325,12 @@ class SegmentationDock(QWidget):
         except LSegDiffError:
             return None
 
-    def _on_layer_changed(self, painted: bool) -> None:
+    def _on_layer_changed(self, image: Image, painted: bool) -> None:
+        if painted:
+            self.images.layer = image
         self._on_mask_changed()
         if painted and self.correct.auto.isChecked():
-            self.redraw()
+            self._soon.start()  # the stroke ends only after this event
 
     def _on_mask_changed(self) -> None:
         """Let the controls tell what the canvas shows, also after undo."""
@@ -351,7 +365,11 @@ class SegmentationDock(QWidget):
         job = self._shown()
         if job is None:
             return
-        parts = self._session.split(job)
+        try:
+            parts = self._session.split(job)
+        except LSegDiffError as error:
+            self._on_error(error)
+            return
         self.panel.say(f"Object {job.number} is now {parts} objects" if parts > 1 else "The object is in one part")
         self._on_mask_changed()
 

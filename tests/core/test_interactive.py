@@ -158,6 +158,16 @@ def test_a_stroke_follows_a_bend() -> None:
     assert ndimage.label(stroke, np.ones((3, 3)))[1] == 1
 
 
+def test_a_stroke_does_not_jump_to_another_arm_of_the_error() -> None:
+    """Two bars that are joined far from the touch."""
+    error = np.zeros((300, 400), np.bool_)
+    error[100:117, 20:380] = error[122:135, 20:380] = error[100:135, 375:380] = True
+    stroke = User("stroke").correct(np.zeros_like(error), error, np.random.default_rng(0)) != NONE
+    rows, columns = np.nonzero(stroke)
+    assert columns.max() < 120
+    assert rows.max() < 117
+
+
 def test_a_stroke_is_cut_off_where_the_truth_ends() -> None:
     thin = np.zeros((300, 400), np.bool_)
     thin[100, 50:350] = True

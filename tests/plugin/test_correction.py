@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from time import sleep
 
 import imageio.v3 as iio
 import numpy as np
@@ -15,6 +16,7 @@ from qtpy.QtWidgets import QFileDialog
 
 from lsegdiff_core.data.geometry import Geometry
 from lsegdiff_core.hints import BACKGROUND, FOREGROUND, NONE
+from lsegdiff_core.prediction import Prediction
 from lsegdiff_core.predictor import Predictor
 from napari_lsegdiff._correct import KEY
 from napari_lsegdiff._overlays import OVERLAY
@@ -355,3 +357,142 @@ def test_objects_reach_the_files(viewer, dock, image, run, heard, qtbot, tmp_pat
     assert [(item["id"], item["class"]) for item in sidecar["objects"]] == [(1, "polyp"), (3, "polyp")]
     assert "sampling" in sidecar["objects"][0]
     assert "sampling" not in sidecar["objects"][1]
+
+
+def test_a_slider_that_moves_as_a_run_lands_does_not_lose_the_run(viewer, dock, image, run, heard, qtbot, monkeypatch):
+    assert run()
+    settle(qtbot, dock)
+    labels = viewer.layers["frame mask"]
+    first = dock._session.run(dock._shown())
+    refine, slow = Prediction.mask.func, []
+    monkeypatch.setattr(Prediction.mask, "func", lambda self: (sleep(0.3), slow.append(1), refine(self))[2])
+    dock.refine.threshold.setValue(0.6)
+    dock.run()
+    qtbot.waitUntil(lambda: dock._landing is not None, timeout=20_000)
+    dock.refine.threshold.setValue(0.7)
+    settle(qtbot, dock)
+    assert dock._session.run(dock._shown()) > first
+    assert dock._session.morphology(dock._shown()).threshold == pytest.approx(0.7)
+    assert not dock.running
+    assert labels.data.any()
+
+
+def test_an_outline_is_kept_until_it_has_become_a_mask(viewer, dock, image, run, heard, qtbot):
+    assert run()
+    settle(qtbot, dock)
+    labels = viewer.layers["frame mask"]
+    dock.correct.box.click()
+    shapes = viewer.layers["frame shapes"]
+    shapes.add_ellipses(np.array([[5, 5], [5, 25], [25, 25], [25, 5]]))
+    with labels.block_history():  # the mouse is down
+        dock.redraw()
+        assert list(shapes.shape_type) == ["ellipse"]
+    settle(qtbot, dock)
+    viewer.layers.selection.active = labels
+    dock.correct.auto.setChecked(True)
+    labels.mode = "paint"
+    with qtbot.waitSignal(dock.finished, timeout=20_000):
+        drag(viewer, labels, (80, 100), (80, 110))
+    settle(qtbot, dock)
+    assert not len(shapes.data)
+    assert heard[-1][1].current[15, 15]
+
+
+def test_forgotten_strokes_stay_forgotten(viewer, dock, image, run, redraw, heard, qtbot):
+    assert run()
+    settle(qtbot, dock)
+    labels = viewer.layers["frame mask"]
+    labels.paint((10, 100), 1)
+    assert redraw()
+    dock.correct.forget_button.click()
+    assert labels.data[10, 100] == 0
+    dock.refine.threshold.setValue(0.4)
+    settle(qtbot, dock)
+    assert labels.data[10, 100] == 0
+    assert labels.data.any()
+
+
+def test_parts_do_not_grow_over_one_another(viewer, dock, image, run, heard, qtbot):
+    assert run()
+    settle(qtbot, dock)
+    labels = viewer.layers["frame mask"]
+    labels.paint((5, 5), 1)
+    dock.correct.split_button.click()
+    assert set(np.unique(labels.data)) == {0, 1, 2}
+    split = labels.data.copy()
+    dock.refine.threshold.setValue(0.2)
+    settle(qtbot, dock)
+    np.testing.assert_array_equal(labels.data, split)
+
+
+def test_split_takes_free_ids_and_says_when_there_are_none(viewer, dock, image, run, heard, qtbot):
+    assert run()
+    settle(qtbot, dock)
+    labels = viewer.layers["frame mask"]
+    labels.brush_size = 1
+    labels.paint((0, 0), 255)
+    labels.paint((5, 5), 1)
+    dock.correct.split_button.click()
+    assert labels.data[5, 5] == 2
+    labels.data_setitem((np.repeat(np.arange(0, 96, 2), 2), np.tile([100, 104], 48)), 1)
+    for column in range(106, 128, 2):
+        labels.data_setitem((np.arange(0, 96, 2), np.full(48, column)), 1)
+    before = labels.data.copy()
+    dock.correct.split_button.click()
+    assert "ids up to 255" in dock.status
+    np.testing.assert_array_equal(labels.data, before)
+
+
+def test_hints_belong_to_their_object(viewer, dock, image, run, redraw, heard, qtbot):
+    assert run()
+    settle(qtbot, dock)
+    labels = viewer.layers["frame mask"]
+    dock.correct.outside.click()
+    viewer.layers["frame points"].add((10, 10))
+    dock.correct.box.click()
+    viewer.layers["frame shapes"].add_rectangles(np.array([[30, 30], [30, 90], [70, 90], [70, 30]]))
+    labels.selected_label = 2
+    assert redraw()
+    shown = labels.data == 1
+    assert not (heard[-1][1].locked[~shown] == BACKGROUND).any()
+    assert heard[-1][1].current is None, "nobody asked for object 2 yet"
+    labels.selected_label = 1
+    assert redraw()
+    assert heard[-1][1].locked[10, 10] == BACKGROUND
+    assert heard[-1][1].locked[90, 10] == BACKGROUND
+
+
+def test_a_foreign_table_of_features_is_completed(viewer, dock, image, run, heard, qtbot):
+    assert run()
+    settle(qtbot, dock)
+    labels = viewer.layers["frame mask"]
+    labels.features = {"index": [0, 1], "area": [10, 20]}
+    labels.paint((5, 5), 4)
+    assert list(labels.features["index"]) == [0, 1, 4]
+    assert list(labels.features["name"]) == ["", "", "lesion 4"]
+    assert list(labels.features["area"])[:2] == [10, 20]
+
+
+def test_image_and_overlays_can_be_removed_together(viewer, dock, image, run, heard, qtbot):
+    dock.choices.seeds.setValue(3)
+    assert run()
+    settle(qtbot, dock)
+    dock.gallery.agreement.setChecked(True)
+    viewer.layers.selection = set(viewer.layers)
+    viewer.layers.remove_selected()
+    qtbot.wait(50)
+    assert not len(viewer.layers)
+
+
+def test_the_image_whose_mask_is_painted_is_redrawn(viewer, dock, image, run, heard, qtbot):
+    assert run()
+    settle(qtbot, dock)
+    labels = viewer.layers["frame mask"]
+    viewer.add_image(np.full((50, 60, 3), 90, np.uint8), rgb=True, name="other")
+    assert dock.images.layer.name == "other"
+    dock.correct.auto.setChecked(True)
+    with qtbot.waitSignal(dock.finished, timeout=20_000):
+        labels.paint((10, 100), 1)
+    settle(qtbot, dock)
+    assert dock.images.layer is image
+    assert heard[-1][1].locked.shape == (96, 128)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from napari.layers import Labels
 
+from lsegdiff_core.errors import LSegDiffError
 from napari_lsegdiff._layers import HISTORY, UNLOCKED, MaskLog
 
 
@@ -124,7 +126,8 @@ def test_forget_is_one_undo_item(log: MaskLog):
     log.write((), disc(5) > 0, 1, {"run": 1})
     stroke(log.layer, *LINE, 2)
     before = log.layer.data.copy()
-    log.forget((), disc(5))
+    log.forget((), disc(5), {1: {"run": 2}})
+    assert log.origins(()) == {1: {"run": 2}}
     np.testing.assert_array_equal(log.layer.data, disc(5))
     assert not log.edited(())
     log.layer.undo()
@@ -213,3 +216,36 @@ def test_close_lets_go_of_the_layer():
     before = [len(emitter.callbacks) for emitter in emitters]
     MaskLog(layer, lambda: ()).close()
     assert [len(emitter.callbacks) for emitter in emitters] == before
+
+
+def test_looking_at_a_frame_remembers_nothing(log: MaskLog):
+    layer = Labels(np.zeros((3, 20, 30), np.uint8))
+    log = MaskLog(layer, lambda: (0,))
+    assert not log.edited((1,))
+    assert log.origins((1,)) == {}
+    assert log.locked((1,)) is None
+    assert not log._frames
+
+
+def test_other_objects_keep_their_pixels(log: MaskLog):
+    log.write((), disc(5) > 0, 1, {"run": 1})
+    log.write((), disc(7) > 0, 2, {"run": 2})
+    np.testing.assert_array_equal(log.layer.data == 1, disc(5) > 0)
+    np.testing.assert_array_equal(log.layer.data == 2, (disc(7) > 0) & ~(disc(5) > 0))
+    log.write((), disc(3) > 0, 1, {"run": 3})
+    assert (log.layer.data == 2).sum() == (disc(7) > 0).sum() - (disc(5) > 0).sum()
+    assert log.origins(()) == {1: {"run": 3}, 2: {"run": 2}}
+    log.layer.undo()
+    assert log.origins(()) == {1: {"run": 1}, 2: {"run": 2}}
+
+
+def test_an_id_that_the_layer_cannot_hold_is_refused(log: MaskLog):
+    with pytest.raises(LSegDiffError, match="object 300: this mask holds ids up to 255"):
+        log.write((), disc(5) > 0, 300, None)
+    assert not log.layer.data.any()
+
+
+def test_who_erases_with_the_background_works_on_the_object_from_before(log: MaskLog):
+    log.layer.selected_label = 3
+    log.layer.selected_label = 0
+    assert log.number == 3

@@ -132,8 +132,8 @@ class DenoiserTask:
                 levels = [level[again] for level in with_hints(cond, encoded)]
                 second = model.denoiser(z[again], sigma[again], levels)
                 more, _ = self._loss(second, self.decode(model, second), z0[again], mask[again])
-                parts["second"] = more * len(again) / len(mask)
-                total = (total + parts["second"]) / 2
+                parts["second"] = more
+                total = (total * len(mask) + more * len(again)) / (len(mask) + len(again))
         loss = total + weights.auxiliary * auxiliary
         parts = {"loss": loss, **parts, "auxiliary": auxiliary}
         return loss, {name: part.item() for name, part in parts.items()}
