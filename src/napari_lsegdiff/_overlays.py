@@ -82,7 +82,7 @@ class Overlays:
             self._viewer.layers.remove(layer)
 
     def hide_soon(self, image: Image, kind: str) -> None:
-        """Take a layer away after the event at hand, which may be the removal of several layers, this one among them."""
+        """Take a layer away after the event at hand, which may be the removal of several layers, this one included."""
         QTimer.singleShot(0, partial(self.hide, image, kind))
 
     def _show(
