@@ -85,7 +85,7 @@ def numbers(text: str, option: str) -> list[int]:
 
 
 def fractions(text: str, option: str) -> list[float]:
-    """Return the numbers in a list such as ``0.5,1``.
+    """Return the numbers in a list such as ``0.5,1``, each in [0, 1].
 
     Raises
     ------
@@ -93,9 +93,13 @@ def fractions(text: str, option: str) -> list[float]:
         If it is none; the message names the option.
     """
     try:
-        return list(dict.fromkeys(float(part) for part in text.split(",") if part.strip()))
+        found = list(dict.fromkeys(float(part) for part in text.split(",") if part.strip()))
     except ValueError as error:
         raise LSegDiffError(f"{option}: '{text}' is not a list of numbers such as 0.5,1") from error
+    wrong = [number for number in found if not 0 <= number <= 1]
+    if wrong:
+        raise LSegDiffError(f"{option}: {wrong[0]} is not possible; give numbers from 0 to 1")
+    return found
 
 
 def names(text: str, option: str, known: Sequence[str]) -> list[str]:

@@ -135,9 +135,11 @@ def _stroke(region: Mask, centre: tuple[int, int], diagonal: float) -> Mask:
     from scipy import ndimage
     from skimage.morphology import skeletonize
 
-    near = disc(region.shape, centre, REACH * diagonal)
-    line = skeletonize(region) & near  # type: ignore[no-untyped-call]
-    line[centre] = True
+    line = skeletonize(region)  # type: ignore[no-untyped-call]
+    middle = np.argwhere(line)
+    nearest = middle[np.argmin(((middle - centre) ** 2).sum(axis=1))]
+    centre = int(nearest[0]), int(nearest[1])
+    line &= disc(region.shape, centre, REACH * diagonal)
     labels, _ = ndimage.label(line, structure=np.ones((3, 3)))
     distance = ndimage.distance_transform_edt(labels != labels[centre])
     stroke: Mask = distance <= WIDTH * diagonal

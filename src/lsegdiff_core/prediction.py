@@ -107,15 +107,17 @@ class Prediction:
         return entropy
 
     def of_seeds(self, indices: Sequence[int]) -> Prediction:
-        """Return the prediction that the seeds at ``indices`` alone would have given; no network runs.
+        """Return the prediction of the seeds at ``indices`` alone; no network runs.
 
-        What all seeds share stays: `expected`, and after a zoomed pass the crop and the probability around it.
+        It is what asking them alone gives, but for what all seeds share: `expected`, and after a zoomed pass the crop and
+        the probability around it.
         """
-        squares = self.squares[list(indices)]
+        squares, sampling = self.squares[list(indices)], self.source["sampling"]
         top, left, bottom, right = self.geometry.box
         probability = self.probability.copy()  # of a zoomed pass the rest of the image is common to all seeds
-        probability[top:bottom, left:right] = self.geometry.from_square(squares.mean(axis=0))[top:bottom, left:right]
-        sampling = self.source["sampling"]
+        if sampling.get("strength"):  # at strength 0 all of it is
+            mine = self.geometry.from_square(squares.mean(axis=0))
+            probability[top:bottom, left:right] = mine[top:bottom, left:right]
         seeds = [sampling["seeds"][index] for index in indices]
         source = {**self.source, "sampling": {**sampling, "seeds": seeds}}
         return dataclasses.replace(self, probability=probability, squares=squares, source=source)

@@ -261,9 +261,11 @@ class Predictor:
         found = probability >= self.manifest.threshold
         if hints is not None:
             found = paste(found, hints.locked)
+        everywhere = geometry.from_square(expected.mean(axis=0))
+        top, left, bottom, right = geometry.box
         if sampling.strength == 0 and current is not None:
-            probability = current.astype(np.float32)  # to the pixel, where the square would smooth it
-        elif sampling.zoom and found.any():
+            probability = everywhere = current.astype(np.float32)  # to the pixel, where the square would smooth it
+        elif sampling.zoom and found[top:bottom, left:right].any():
             geometry = geometry.around(found, ZOOM_MARGIN, ZOOM_SMALLEST)
             closer = _View(self, rgb, geometry)
             start = _Start(found, min(ZOOM_STRENGTH, sampling.strength))
@@ -286,7 +288,7 @@ class Predictor:
         }
         return Prediction(
             probability,
-            view.geometry.from_square(expected.mean(axis=0)),
+            everywhere,
             squares,
             geometry,
             self.manifest.morphology,

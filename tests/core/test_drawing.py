@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from lsegdiff_core import drawing
 from lsegdiff_core.drawing import OUTLINE, disc, ellipse, outlined, polygon, thumbnail
 from lsegdiff_core.metrics import iou
 
@@ -31,6 +32,29 @@ def test_a_disc_holds_the_pixels_within_its_radius(centre: tuple[float, float], 
 
 def test_a_disc_without_radius_is_a_pixel() -> None:
     np.testing.assert_array_equal(disc(SHAPE, (3, 5), 0), box(SHAPE, (3, 4), (5, 6)))
+
+
+@pytest.mark.parametrize("start", range(4))
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize(("low", "high"), [(0, 0), (-0.4, 0.4), (1e-9, 1e-9)])
+def test_a_rectangle_holds_the_pixels_whose_middle_lies_in_it(start: int, order: int, low: float, high: float) -> None:
+    """Rows 10 to 30 and columns 20 to 50, both ends among them, whichever corner comes first."""
+    corners = np.array([[10 + low, 20 + low], [10 + low, 50 + high], [30 + high, 50 + high], [30 + high, 20 + low]])
+    expected = box(SHAPE, (10 + (low > 0), 31), (20 + (low > 0), 51))
+    np.testing.assert_array_equal(drawing.box(SHAPE, np.roll(corners, start, axis=0)[::order]), expected)
+
+
+def test_a_rectangle_is_cut_by_the_images_edge() -> None:
+    corners = np.array([[-20, 60], [-20, 200], [9, 200], [9, 60]])
+    np.testing.assert_array_equal(drawing.box((60, 80, 3), corners), box(SHAPE, (0, 10), (60, 80)))
+
+
+def test_a_rectangle_that_is_turned_stays_turned() -> None:
+    diamond = np.array([[10.0, 40.0], [30.0, 60.0], [50.0, 40.0], [30.0, 20.0]])
+    rows, columns = np.ogrid[:60, :80]
+    expected = np.abs(rows - 30) + np.abs(columns - 40) <= 20
+    assert iou(drawing.box(SHAPE, diamond), expected) > 0.94
+    assert not drawing.box(SHAPE, diamond)[12, 22]
 
 
 @pytest.mark.parametrize("start", range(4))

@@ -263,6 +263,11 @@ def test_a_user_gives_up(predictor: Predictor, images: list[Pair], most: int) ->
     assert max(row["iou"]) < TARGETS[-1]
 
 
+def test_an_unknown_method_is_refused_and_the_known_ones_are_named(predictor: Predictor, images: list[Pair]) -> None:
+    with pytest.raises(LSegDiffError, match="method: unknown name 'erase'; choose one of re-diffuse, paint"):
+        next(interact(predictor, images, ONE, "erase"))
+
+
 @pytest.fixture
 def nearly(predictor: Predictor, pairs: Path, write_image):
     """Make the truth the model's own mask but for a corner of so many pixels a side."""

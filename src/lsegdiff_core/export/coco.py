@@ -30,7 +30,7 @@ def encode(labels: NDArray[np.integer], provenance: Mapping[str, Any]) -> bytes:
     Raises
     ------
     LSegDiffError
-        If ``classes`` is not a list of names.
+        If ``classes`` is not a list of names or ``objects`` not one of objects.
     """
     classes = provenance.get("classes", DEFAULT_CLASSES)
     if not isinstance(classes, list | tuple) or not classes or not all(isinstance(name, str) for name in classes):
@@ -59,6 +59,10 @@ def encode(labels: NDArray[np.integer], provenance: Mapping[str, Any]) -> bytes:
         "categories": [{"id": number, "name": name} for number, name in enumerate(classes, start=1)],
     }
     return json.dumps(dataset, allow_nan=False).encode()
+
+
+def _is_object(item: Any) -> bool:
+    return isinstance(item, Mapping) and isinstance(item.get("id"), int) and isinstance(item.get("class", ""), str)
 
 
 def _annotation(labels: NDArray[np.integer], index: int, category: int) -> dict[str, Any]:
