@@ -109,13 +109,13 @@ class Prediction:
     def of_seeds(self, indices: Sequence[int]) -> Prediction:
         """Return the prediction of the seeds at ``indices`` alone; no network runs.
 
-        It is what asking them alone gives, but for what all seeds share: `expected`, and after a zoomed pass the crop and
-        the probability around it.
+        It is what asking them alone gives, but for what all seeds share: `expected`, and after a zoomed pass the crop
+        and the probability around it.
         """
         squares, sampling = self.squares[list(indices)], self.source["sampling"]
         top, left, bottom, right = self.geometry.box
         probability = self.probability.copy()  # of a zoomed pass the rest of the image is common to all seeds
-        if sampling.get("strength"):  # at strength 0 all of it is
+        if sampling.get("strength") != 0:  # at strength 0 all of it is
             mine = self.geometry.from_square(squares.mean(axis=0))
             probability[top:bottom, left:right] = mine[top:bottom, left:right]
         seeds = [sampling["seeds"][index] for index in indices]

@@ -240,7 +240,7 @@ def test_a_strength_out_of_range_is_refused_by_name(run, pairs: Path, tiny_bundl
     code, _, err = run("bench", "interactive", "--data", pairs, "--bundle", tiny_bundle, "--strengths", value, *one)
     assert code == 2
     assert "strength" in err
-    assert f"{float(value)} is not allowed" in err
+    assert f"{float(value)} is not possible" in err
     assert not (tmp_path / "result.json").exists()
 
 

@@ -139,9 +139,7 @@ def test_coco_adds_a_class_that_only_an_object_has(tmp_path):
     assert found == {1: "adenoma", 2: "instrument", 200: "adenoma"}
 
 
-@pytest.mark.parametrize(
-    "objects", [[], [{"id": 1}, {"class": "instrument"}], [1, "instrument"], [{"id": 9, "class": "polyp"}]]
-)
+@pytest.mark.parametrize("objects", [[], [{"id": 1}], [{"id": 9, "class": "polyp"}]])
 def test_coco_takes_the_first_class_where_no_object_says_another(tmp_path, objects):
     names, found = categories(several(), tmp_path, {**PROVENANCE, "objects": objects})
     assert names == ["polyp", "instrument"]
@@ -308,3 +306,11 @@ def test_files_have_the_permissions_of_any_new_file(tmp_path):
     (tmp_path / "plain").touch()
     expected = (tmp_path / "plain").stat().st_mode
     assert (path.stat().st_mode, sidecar_path(path).stat().st_mode) == (expected, expected)
+
+
+@pytest.mark.parametrize(
+    "objects", [None, [1, "instrument"], [{"class": "polyp"}], [{"id": "1"}], [{"id": 1, "class": 3}], {"id": 1}]
+)
+def test_coco_refuses_a_list_of_objects_that_is_none(tmp_path, objects):
+    with pytest.raises(LSegDiffError, match=r"provenance\.objects"):
+        categories(several(), tmp_path, {**PROVENANCE, "objects": objects})

@@ -36,9 +36,9 @@ def encode(labels: NDArray[np.integer], provenance: Mapping[str, Any]) -> bytes:
     if not isinstance(classes, list | tuple) or not classes or not all(isinstance(name, str) for name in classes):
         raise LSegDiffError(f"provenance.classes: {classes!r} is not a list of names; give for example ['polyp']")
     objects = provenance.get("objects", [])
-    names = {
-        item["id"]: item["class"] for item in objects if isinstance(item, Mapping) and {"id", "class"} <= set(item)
-    }
+    if not isinstance(objects, list | tuple) or not all(map(_is_object, objects)):
+        raise LSegDiffError(f"provenance.objects: {objects!r} is not a list such as [{{'id': 1, 'class': 'polyp'}}]")
+    names = {item["id"]: item["class"] for item in objects if "class" in item}
     classes = list(dict.fromkeys([*classes, *names.values()]))
     image = provenance.get("image")
     height, width = labels.shape
