@@ -80,7 +80,7 @@ class Correction(QObject):
         """Follow what is on the canvas: its object, strokes, hypotheses and agreement."""
         if self._job is not None and (job is None or job.image is not self._job.image):
             for kind in (STROKES, AGREEMENT):
-                self._overlays.hide_soon(self._job.image, kind)
+                self._overlays.hide(self._job.image, kind)
         self._job = job
         layer = None if job is None else self._session.mask_layer(job.image)
         for widget in (self._panel.split_button, self._panel.show_strokes):

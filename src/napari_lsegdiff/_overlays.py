@@ -47,13 +47,15 @@ class Overlays:
     def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = viewer
         self._layers: dict[tuple[Image, str], Image | Labels] = {}
+        self._closed = False
         viewer.layers.events.removed.connect(self._on_removed)
 
     def close(self) -> None:
         """Stop listening to the viewer and take the layers away."""
         self._viewer.layers.events.removed.disconnect(self._on_removed)
-        for image, kind in list(self._layers):
-            self.hide(image, kind)
+        for layer in self._layers.values():
+            self._remove(layer)
+        self._closed = True
 
     def show_agreement(self, image: Image, frame: Frame, agreement: NDArray[np.float32]) -> None:
         """Show where samples agree: (H, W) float32 in [0.5, 1]."""
@@ -76,14 +78,14 @@ class Overlays:
         self._show(image, STROKES, kinds, _placed(image, frame), {"colormap": _DRAWN, "opacity": 0.8})
 
     def hide(self, image: Image, kind: str) -> None:
-        """Take a layer away."""
+        """Take a layer away, after the event at hand: that may be the removal of several layers, this one included."""
         layer = self._layers.pop((image, kind), None)
-        if layer is not None and layer in self._viewer.layers:
-            self._viewer.layers.remove(layer)
+        if layer is not None:
+            QTimer.singleShot(0, partial(self._remove, layer))
 
-    def hide_soon(self, image: Image, kind: str) -> None:
-        """Take a layer away after the event at hand, which may be the removal of several layers, this one included."""
-        QTimer.singleShot(0, partial(self.hide, image, kind))
+    def _remove(self, layer: Image | Labels) -> None:
+        if layer in self._viewer.layers and not self._closed:
+            self._viewer.layers.remove(layer)
 
     def _show(
         self, image: Image, kind: str, data: NDArray[Any], affine: NDArray[np.float64], look: dict[str, Any]
@@ -116,7 +118,7 @@ class Overlays:
         for key in [key for key, layer in self._layers.items() if event.value is layer]:
             del self._layers[key]
         for image, kind in [key for key in self._layers if key[0] is event.value]:
-            self.hide_soon(image, kind)
+            self.hide(image, kind)
 
 
 def _placed(image: Image, frame: Frame, geometry: Geometry | None = None, size: int = 0) -> NDArray[np.float64]:

@@ -224,7 +224,7 @@ def test_a_stroke_during_a_run_starts_it_anew(viewer, dock, image, run, calls, h
     settle(qtbot, dock)
     assert heard[-1][0].steps == 2
     assert (heard[-1][1].locked[[10, 80], [105, 105]] == FOREGROUND).all()
-    assert not any("preview" in layer.name for layer in viewer.layers)
+    qtbot.waitUntil(lambda: not any("preview" in layer.name for layer in viewer.layers))
     assert (labels.data[[10, 80], [105, 105]] == 1).all()
 
 
@@ -310,9 +310,9 @@ def test_agreement_and_strokes_are_shown_and_hidden(viewer, dock, image, run, he
     labels.paint((40, 60), 0)
     assert strokes.data[40, 60] == 2
     dock.correct.forget_button.click()
-    assert "frame strokes" not in viewer.layers
+    qtbot.waitUntil(lambda: "frame strokes" not in viewer.layers)
     dock.gallery.agreement.setChecked(False)
-    assert not any(layer.metadata.get(OVERLAY) for layer in viewer.layers)
+    qtbot.waitUntil(lambda: not any(layer.metadata.get(OVERLAY) for layer in viewer.layers))
 
 
 def test_seeds_that_agree_say_so(dock, image, run, calls, qtbot):
@@ -478,6 +478,9 @@ def test_image_and_overlays_can_be_removed_together(viewer, dock, image, run, he
     assert run()
     settle(qtbot, dock)
     dock.gallery.agreement.setChecked(True)
+    viewer.layers["frame mask"].paint((10, 10), 1)
+    dock.correct.show_strokes.setChecked(True)
+    assert len(viewer.layers) == 4
     viewer.layers.selection = set(viewer.layers)
     viewer.layers.remove_selected()
     qtbot.wait(50)
