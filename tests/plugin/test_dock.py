@@ -115,7 +115,7 @@ def test_from_sample_to_file(viewer, dock, run, calls, qtbot, monkeypatch, tmp_p
     # and a run after all that works, on the same layer, under the strokes
     assert run()
     assert dock._session.mask_layer(viewer.layers["Synthetic polyp"]) is labels
-    assert len(viewer.layers) == 2
+    qtbot.waitUntil(lambda: len(viewer.layers) == 2)  # the preview goes after the run
     assert labels.data[20, 20] == 1
 
 
@@ -196,7 +196,7 @@ def test_image_renamed_and_removed_during_a_run(viewer, dock, calls, qtbot):
     assert dock.panel.button.text() == "Run"
     assert dock.images.layer is None
     qtbot.waitUntil(lambda: dock._runner.idle, timeout=10_000)
-    assert [layer.name for layer in viewer.layers] == ["b mask"]
+    qtbot.waitUntil(lambda: [layer.name for layer in viewer.layers] == ["b mask"])
 
 
 def test_mask_removed_during_a_run_comes_anew(viewer, dock, run, calls, qtbot):
