@@ -24,8 +24,9 @@ from napari_lsegdiff._session import Job
 if TYPE_CHECKING:
     from lsegdiff_core.predictor import Predictor
 
-# Seconds between two pictures of the mask while it forms: drawing every step cost more than the sampling.
-PREVIEW_EVERY = 0.1
+# Seconds until the first picture of the mask while it forms, and between two: a short run needs none, making the layer
+# would take longer than the run, and drawing every step cost more than the sampling.
+PREVIEW_AFTER, PREVIEW_EVERY = 0.5, 0.1
 OUT_OF_MEMORY = "Out of memory: choose fewer seeds or the CPU"
 
 
@@ -135,7 +136,7 @@ def segment(cache: PredictorCache, request: Request) -> Generator[Update, None, 
         total = request.sampling.total_steps
         yield Stage(f"Step 0 of {total}", 0, total)
         run = predictor.steps(request.sampling, request.hints)
-        shown = monotonic()
+        due = monotonic() + PREVIEW_AFTER
         while True:
             try:
                 progress = next(run)
@@ -143,9 +144,9 @@ def segment(cache: PredictorCache, request: Request) -> Generator[Update, None, 
                 prediction = end.value
                 break
             yield Stage(f"Step {progress.done} of {progress.total}", progress.done, progress.total)
-            if monotonic() - shown > PREVIEW_EVERY and progress.done < progress.total:
+            if monotonic() > due and progress.done < progress.total:
                 yield Preview(progress.estimate(), progress.geometry)
-                shown = monotonic()
+                due = monotonic() + PREVIEW_EVERY
         yield Finished(prediction)
     except Exception as error:
         yield Failed.of(error)
