@@ -28,7 +28,6 @@ class Person:
         self.dock = SegmentationDock(self.viewer)
         self.viewer.window.add_dock_widget(self.dock, name="LSegDiff")
         self.viewer.open_sample("napari-lsegdiff", "synthetic_polyp")
-        self.viewer.window._qt_viewer.dockLayerControls.setVisible(True)
 
     def wait(self, condition: Callable[[], bool]) -> None:
         end = monotonic() + LIMIT

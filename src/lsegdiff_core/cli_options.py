@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from lsegdiff_core.config import SAMPLER_NAMES, SamplingConfig
 from lsegdiff_core.errors import LSegDiffError
+
+T = TypeVar("T")
 
 Bundle = Annotated[str, typer.Option(help="Name of a bundled model or path of a bundle's folder.")]
 Device = Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu, cuda or mps.")]
@@ -75,10 +77,7 @@ def numbers(text: str, option: str) -> list[int]:
     LSegDiffError
         If it is none; the message names the option.
     """
-    try:
-        found = list(dict.fromkeys(int(part) for part in text.split(",") if part.strip()))
-    except ValueError as error:
-        raise LSegDiffError(f"{option}: '{text}' is not a list of whole numbers such as 1,4,10") from error
+    found = _parse(text, option, int, "whole numbers such as 1,4,10")
     if any(number < 1 for number in found):
         raise LSegDiffError(f"{option}: {min(found)} is not possible; give numbers from 1 on")
     return found
@@ -92,14 +91,19 @@ def fractions(text: str, option: str) -> list[float]:
     LSegDiffError
         If it is none; the message names the option.
     """
-    try:
-        found = list(dict.fromkeys(float(part) for part in text.split(",") if part.strip()))
-    except ValueError as error:
-        raise LSegDiffError(f"{option}: '{text}' is not a list of numbers such as 0.5,1") from error
+    found = _parse(text, option, float, "numbers such as 0.5,1")
     wrong = [number for number in found if not 0 <= number <= 1]
     if wrong:
         raise LSegDiffError(f"{option}: {wrong[0]} is not possible; give numbers from 0 to 1")
     return found
+
+
+def _parse(text: str, option: str, kind: Callable[[str], T], what: str) -> list[T]:
+    """Return the different items of a list with commas, in their order."""
+    try:
+        return list(dict.fromkeys(kind(part) for part in text.split(",") if part.strip()))
+    except ValueError as error:
+        raise LSegDiffError(f"{option}: '{text}' is not a list of {what}") from error
 
 
 def names(text: str, option: str, known: Sequence[str]) -> list[str]:

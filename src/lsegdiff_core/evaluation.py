@@ -18,7 +18,7 @@ import lsegdiff_core
 from lsegdiff_core.config import MorphologyConfig, SamplingConfig, to_dict
 from lsegdiff_core.data.geometry import Geometry
 from lsegdiff_core.data.readers import Pair
-from lsegdiff_core.metrics import bootstrap_interval, dice, hd95, iou, pairwise_iou
+from lsegdiff_core.metrics import bootstrap_interval, dice, hd95, iou, mean_pairwise_iou
 from lsegdiff_core.predictor import Predictor
 
 Row = dict[str, Any]
@@ -109,8 +109,7 @@ def compare_samples(samples: NDArray[np.bool_], truth: NDArray[np.bool_]) -> Row
         single (mean Dice of a sample), best (Dice of the best one) and agreement (mean IoU of all pairs of samples).
     """
     scores = [dice(sample, truth) for sample in samples]
-    pairs = pairwise_iou(samples)[np.triu_indices(len(samples), 1)]
-    return {"single": float(np.mean(scores)), "best": max(scores), "agreement": float(pairs.mean())}
+    return {"single": float(np.mean(scores)), "best": max(scores), "agreement": mean_pairwise_iou(samples)}
 
 
 def reconstruct(predictor: Predictor, image: NDArray[np.uint8], truth: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lsegdiff_core.metrics import pairwise_iou
+from lsegdiff_core.metrics import mean_pairwise_iou, pairwise_iou
 from lsegdiff_core.prediction import Prediction
 
 # Samples whose IoU is higher on average show one hypothesis.
@@ -55,9 +55,7 @@ def cluster(masks: NDArray[np.bool_]) -> list[tuple[int, ...]]:
 
 def seeds_agree(prediction: Prediction) -> bool:
     """Return whether the samples of a prediction are as good as one: their mean pairwise IoU is above `AGREED`."""
-    masks = _masks(prediction)
-    pairs = pairwise_iou(masks)[np.triu_indices(len(masks), 1)]
-    return not pairs.size or float(pairs.mean()) > AGREED
+    return mean_pairwise_iou(_masks(prediction)) > AGREED
 
 
 def hypotheses(prediction: Prediction) -> list[Hypothesis]:

@@ -18,6 +18,7 @@ from lsegdiff_core.drawing import disc
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.hints import BACKGROUND, FOREGROUND, NONE, Hints, paste
 from lsegdiff_core.metrics import bootstrap_interval, iou
+from lsegdiff_core.morphology import bounding_window
 from lsegdiff_core.predictor import Predictor
 
 Mask = NDArray[np.bool_]
@@ -80,9 +81,9 @@ class User:
         """
         locked = np.full(truth.shape, NONE, np.uint8)
         error = largest_error(mask, truth)
-        if not error.any():
+        window = bounding_window(error, True, round(RADIUS * math.hypot(*truth.shape)) + 1)
+        if window is None:
             return locked
-        window = _around(error, round(RADIUS * math.hypot(*truth.shape)) + 1)
         region, inside = error[window], truth[window]
         centre = _random_pixel(region, generator) if self.noisy else _deepest_pixel(region)
         drawn = disc(region.shape, centre, RADIUS * math.hypot(*truth.shape))
@@ -106,13 +107,6 @@ def largest_error(mask: Mask, truth: Mask) -> Mask:
         return np.zeros_like(truth)
     error: Mask = regions[kind] == int(np.argmax(sizes[kind])) + 1
     return error
-
-
-def _around(error: Mask, margin: int) -> tuple[slice, slice]:
-    rows, columns = (np.flatnonzero(error.any(axis=axis)) for axis in (1, 0))
-    return tuple(  # type: ignore[return-value]
-        slice(max(0, int(lines[0]) - margin), int(lines[-1]) + margin + 1) for lines in (rows, columns)
-    )
 
 
 def _deepest_pixel(region: Mask) -> tuple[int, int]:

@@ -40,6 +40,12 @@ def pairwise_iou(masks: Mask) -> NDArray[np.float64]:
     return np.divide(overlap, union, out=np.ones_like(overlap), where=union > 0)
 
 
+def mean_pairwise_iou(masks: Mask) -> float:
+    """Return the mean IoU over all pairs of the (K, H, W) bool masks, in [0, 1]; 1 for a single one."""
+    pairs = pairwise_iou(masks)[np.triu_indices(len(masks), 1)]
+    return float(pairs.mean()) if pairs.size else 1.0
+
+
 def hd95(predicted: Mask, truth: Mask) -> float:
     """Return the 95th percentile of the Hausdorff distance.
 

@@ -39,7 +39,7 @@ def refine(probability: NDArray[np.float32], config: MorphologyConfig) -> Mask:
     # the Gaussian reaches 4 sigma, so a pixel that passes after smoothing is that near to one that passes before, and
     # its value depends on pixels 4 sigma further
     reach = math.ceil(8 * config.smooth + config.opening + config.closing) + 2
-    window = _window(probability, config.threshold, reach)
+    window = bounding_window(probability, config.threshold, reach)
     if window is not None:
         mask[window] = _refine_window(probability[window], config)
     return mask
@@ -66,7 +66,7 @@ def drop_doubtful(mask: Mask, expected: NDArray[np.float32], least: float, kept:
     """
     from scipy import ndimage
 
-    window = _window(mask, True, 0)
+    window = bounding_window(mask, True, 0)
     if window is None:
         return mask
     labels, count = ndimage.label(mask[window], structure=np.ones((3, 3)))
@@ -98,7 +98,7 @@ def components(mask: Mask) -> tuple[NDArray[np.int32], int]:
     return rank[labels], count
 
 
-def _window(values: NDArray[np.float32] | Mask, level: float, reach: int) -> tuple[slice, slice] | None:
+def bounding_window(values: NDArray[np.float32] | Mask, level: float, reach: int) -> tuple[slice, slice] | None:
     """Return the bounding box of what is at least ``level``, grown by ``reach``; None when there is nothing."""
     candidates = values >= level
     rows = np.flatnonzero(candidates.any(axis=1))

@@ -8,12 +8,13 @@ from typing import TypeGuard
 from napari.components import ViewerModel
 from napari.layers import Image
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QCheckBox, QComboBox, QFileDialog, QFormLayout, QHBoxLayout, QLabel, QSpinBox, QWidget
+from qtpy.QtWidgets import QCheckBox, QComboBox, QFileDialog, QFormLayout, QLabel, QSpinBox, QWidget
 from superqt import QLabeledSlider
 
 from lsegdiff_core.bundle import Manifest, available_bundles, find_bundle, read_manifest
 from lsegdiff_core.config import MAX_STEPS, SAMPLER_NAMES, SamplingConfig
 from lsegdiff_core.errors import LSegDiffError
+from napari_lsegdiff._controls import row
 from napari_lsegdiff._overlays import is_overlay
 
 MAX_SEEDS = 16
@@ -119,9 +120,6 @@ class ModelChoice(QWidget):
         self.zoom.setToolTip(
             "A second pass over a crop around the first mask, starting from it; for small lesions, twice the time"
         )
-        passes = QHBoxLayout()
-        passes.addWidget(self.flip)
-        passes.addWidget(self.zoom)
 
         form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
@@ -140,7 +138,7 @@ class ModelChoice(QWidget):
             form.addRow(text, widget)
             widget.setToolTip(tip)
             form.labelForField(widget).setToolTip(tip)
-        form.addRow("Passes", passes)
+        form.addRow("Passes", row(self.flip, self.zoom))
         form.insertRow(2, self.licence)
 
         self._folder: str | None = None

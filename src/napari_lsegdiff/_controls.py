@@ -70,7 +70,7 @@ class RefineControls(QGroupBox):
             widget.setToolTip(tip)
             form.labelForField(widget).setToolTip(tip)
             widget.valueChanged.connect(self._on_changed)
-        form.addRow(_row(self.fill_holes, self.keep_largest))
+        form.addRow(row(self.fill_holes, self.keep_largest))
         form.addRow(self.reset_button)
         self.fill_holes.setToolTip("Fills holes in the mask")
         self.keep_largest.setToolTip("Keeps only the largest piece of the mask")
@@ -142,10 +142,9 @@ def _pixels(top: int) -> QLabeledSlider:
     return slider
 
 
-def _row(*widgets: QWidget) -> QWidget:
-    row = QWidget()
-    layout = QHBoxLayout(row)
-    layout.setContentsMargins(0, 0, 0, 0)
+def row(*widgets: QWidget) -> QHBoxLayout:
+    """Return the widgets side by side."""
+    layout = QHBoxLayout()
     for widget in widgets:
         layout.addWidget(widget)
-    return row
+    return layout

@@ -13,7 +13,6 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QGridLayout,
     QGroupBox,
-    QHBoxLayout,
     QLabel,
     QListWidget,
     QListWidgetItem,
@@ -22,6 +21,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 from superqt import QLabeledDoubleSlider
+
+from napari_lsegdiff._controls import row
 
 KEY = "G"
 THUMBNAIL = 88
@@ -94,11 +95,11 @@ class CorrectPanel(QGroupBox):
         slider.setVerticalSpacing(0)
 
         column = QVBoxLayout(self)
-        column.addLayout(_row(self.redraw_button, self.auto))
+        column.addLayout(row(self.redraw_button, self.auto))
         column.addLayout(slider)
-        column.addLayout(_row(self.inside, self.outside, self.box))
-        column.addLayout(_row(self.split_button, self.forget_button))
-        column.addLayout(_row(self.object, self.show_strokes))
+        column.addLayout(row(self.inside, self.outside, self.box))
+        column.addLayout(row(self.split_button, self.forget_button))
+        column.addLayout(row(self.object, self.show_strokes))
         self.redraw_button.clicked.connect(lambda: self.redraw.emit())
         self.inside.clicked.connect(lambda: self.point.emit(True))
         self.outside.clicked.connect(lambda: self.point.emit(False))
@@ -175,13 +176,6 @@ class _RangeMark(QWidget):
         painter = QPainter(self)
         painter.fillRect(low, 0, max(1, high - low), self.height(), QColor("#00b8cc"))
         painter.end()
-
-
-def _row(*widgets: QWidget) -> QHBoxLayout:
-    row = QHBoxLayout()
-    for widget in widgets:
-        row.addWidget(widget)
-    return row
 
 
 def _icon(picture: NDArray[np.uint8]) -> QIcon:

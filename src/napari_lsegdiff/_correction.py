@@ -8,6 +8,7 @@ from napari.components import ViewerModel
 from qtpy.QtCore import QObject, Signal
 
 from lsegdiff_core.hints import Hints
+from lsegdiff_core.hypotheses import AGREED
 from napari_lsegdiff._correct import THUMBNAIL, CorrectPanel, Gallery, Thumb
 from napari_lsegdiff._hint_layers import INSIDE, OUTSIDE, HintLayers
 from napari_lsegdiff._overlays import AGREEMENT, PREVIEW, STROKES, Overlays
@@ -114,7 +115,7 @@ class Correction(QObject):
         elif result.run == self._run:
             self._survey = result
             if result.agreed:
-                self._gallery.clear("All samples agree: their mean pairwise IoU is above 0.97")
+                self._gallery.clear(f"All samples agree: their mean pairwise IoU is above {AGREED}")
             else:
                 total = sum(len(hypothesis.seeds) for hypothesis in result.found)
                 thumbs = [
