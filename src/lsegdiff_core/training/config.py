@@ -20,11 +20,14 @@ class SourceConfig:
         Split files (relative to the data folder) whose names are never read: the test lists.
     validation
         Split file beside the config whose names are used for selection only; empty for none.
+    leave_out
+        Split file beside the config whose names are used for nothing: a held-out hospital; empty for none.
     """
 
     folder: str
     exclude: tuple[str, ...] = ()
     validation: str = ""
+    leave_out: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,8 @@ class AugmentConfig:
     """Random transforms; image and mask always move together.
 
     ``scale`` and ``aspect`` are the largest relative changes, ``shift`` a share of the side, angles are uniform;
-    ``blur``, ``specular`` (highlights) and ``paste`` (the lesion of another image of the batch) are shares of the
-    samples.
+    ``blur``, ``specular`` (highlights), ``paste`` (the lesion of another image of the batch) and ``crop`` (a close
+    look, half of the time at a place without a lesion) are shares of the samples.
     """
 
     scale: float = 0.35
@@ -64,6 +67,7 @@ class AugmentConfig:
     blur: float = 0.15
     specular: float = 0.0
     paste: float = 0.0
+    crop: float = 0.0
 
 
 @dataclass(frozen=True)

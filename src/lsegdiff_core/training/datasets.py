@@ -76,12 +76,14 @@ def load_stores(config: DataConfig, data: Path, beside: Path, size: int) -> tupl
 
 
 def split_pairs(config: DataConfig, data: Path, beside: Path) -> tuple[list[Pair], list[Pair]]:
-    """Return the training and the validation pairs of ``config``; the two and the excluded lists are disjoint."""
+    """Return the training and the validation pairs of ``config``; both are disjoint from the lists left out."""
     train: list[Pair] = []
     validation: list[Pair] = []
     for source in config.sources:
+        left_out = [beside / source.leave_out] if source.leave_out else []
         held_out = set(read_split(beside / source.validation)) if source.validation else set()
-        pairs = read_pairs(data / source.folder, exclude=[data / path for path in source.exclude])
+        held_out -= {name for path in left_out for name in read_split(path)}
+        pairs = read_pairs(data / source.folder, exclude=[*(data / path for path in source.exclude), *left_out])
         missing = held_out - {pair.name for pair in pairs}
         if missing:
             raise LSegDiffError(

@@ -244,3 +244,31 @@ def test_plain_is_a_resize_without_randomness() -> None:
     assert image.shape == (2, 3, 64, 64)
     assert set(mask.unique().tolist()) == {0.0, 1.0}
     assert mask.mean().item() == pytest.approx((masks > 0).float().mean().item(), rel=0.02)
+
+
+def cropped(images: Tensor, masks: Tensor, seed: int = 0) -> tuple[Tensor, Tensor]:
+    return augment(images, masks, 64, dataclasses.replace(STILL, crop=1.0), seeded(seed))
+
+
+def test_half_of_the_close_crops_show_no_lesion_where_there_is_room() -> None:
+    masks = disc(400, radius=0.25, centre=(0.4, -0.5))
+    image, mask = cropped(masks.repeat(1, 3, 1, 1), masks)
+    empty = mask.flatten(1).amax(dim=1) == 0
+    # the half that goes anywhere misses the lesion at times, too
+    assert 0.5 < empty.float().mean() < 0.8
+    white = image[:, :1] > 0
+    assert (white == (mask > 0.5)).float().mean() > 0.99
+
+
+def test_close_crop_stays_inside_the_image_and_shows_at_most_seven_tenths_of_its_side() -> None:
+    ramp = torch.arange(80, dtype=torch.uint8).mul(3)[None, None, None].expand(64, 3, 80, 80)
+    image, _ = cropped(ramp, torch.zeros(64, 1, 80, 80, dtype=torch.uint8))
+    level = (image + 1) / 2 * 255 / 3
+    # turned by quarters or freely, a crop's values span no more than its diagonal
+    assert (level.flatten(1).amax(dim=1) - level.flatten(1).amin(dim=1)).max() <= 0.7 * 80 * 2**0.5 + 1
+
+
+def test_image_full_of_lesion_is_cropped_all_the_same() -> None:
+    masks = torch.full((8, 1, 80, 80), 255, dtype=torch.uint8)
+    _, mask = cropped(masks.repeat(1, 3, 1, 1), masks)
+    assert (mask.flatten(1).mean(dim=1) > 0.5).all()

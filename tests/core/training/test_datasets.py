@@ -1,3 +1,4 @@
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,6 +57,16 @@ def test_source_without_validation_list_is_trained_on_whole(folders: tuple[Path,
     train, validation = split_pairs(DataConfig((SourceConfig("two"),)), *folders)
     assert [pair.name for pair in train] == ["a", "b", "x", "y"]
     assert validation == []
+
+
+def test_names_left_out_are_used_for_nothing(folders: tuple[Path, Path]) -> None:
+    data, beside = folders
+    (beside / "hospital.txt").write_text("c\ne\n")
+    one = dataclasses.replace(ONE, leave_out="hospital.txt")
+    (beside / "validation_one.txt").write_text("c\nd\n")
+    train, validation = split_pairs(DataConfig((one,)), data, beside)
+    assert [pair.name for pair in train] == ["f"]
+    assert [pair.name for pair in validation] == ["d"]
 
 
 @pytest.mark.parametrize("name", ["a", "zebra"], ids=["a test image", "nowhere"])
