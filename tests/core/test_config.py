@@ -50,7 +50,7 @@ def test_config_survives_json(config: Any) -> None:
 def test_plain_form_holds_lists_and_dicts_only() -> None:
     plain = to_dict(TRAINING)
     assert plain["model"]["denoiser"]["widths"] == [8, 16, 24]
-    assert plain["data"]["sources"][0] ["exclude"] == ["t.txt", "u.txt"]
+    assert plain["data"]["sources"][0]["exclude"] == ["t.txt", "u.txt"]
 
 
 def test_fields_that_are_left_out_keep_their_defaults() -> None:
