@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+
+from lsegdiff_core.data.readers import read_pairs
+from lsegdiff_core.errors import LSegDiffError
+from lsegdiff_core.project import FILE, NO_STROKE, ObjectClass, Project
+
+SHAPE = (20, 30)
+
+
+@pytest.fixture
+def images(tmp_path: Path, write_image) -> list[Path]:
+    return [
+        write_image(tmp_path / "images" / f"{name}.png", np.full((*SHAPE, 3), 90, np.uint8))
+        for name in ("a", "b", "long name with spaces and ümlauts")
+    ]
+
+
+@pytest.fixture
+def project(tmp_path: Path, images: list[Path]):
+    made = Project.create(tmp_path, images)
+    yield made
+    made.close()
+
+
+def labels(value: int = 1) -> np.ndarray:
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[4:10, 5:15] = value
+    return mask
+
+
+def strokes() -> np.ndarray:
+    drawn = np.full(SHAPE, NO_STROKE, np.int32)
+    drawn[4, 5:8] = 1
+    drawn[0, :] = 0
+    return drawn
+
+
+def reopened(project: Project) -> Project:
+    project.close()
+    return Project.open(project.folder)
+
+
+def test_everything_survives_closing(project: Project, images: list[Path]):
+    project.update("a", status="predicted", disagreement=0.125, notes="blurred, see video", tags=("blur", "left"))
+    project.set_classes([ObjectClass("mole", "#00ff00")])
+    again = reopened(project)
+    assert again.items == project.items
+    assert list(again.items) == ["a", "b", "long name with spaces and ümlauts"]
+    assert again.classes == (ObjectClass("mole", "#00ff00"),)
+    assert [again.image(name).resolve() for name in again.items] == images
+    again.close()
+
+
+def test_project_and_images_can_move_together(project: Project, tmp_path: Path):
+    project.close()
+    moved = tmp_path.parent / f"{tmp_path.name}-moved"
+    tmp_path.rename(moved)
+    again = Project.open(moved)
+    assert again.image("a").is_file()
+    again.close()
+    moved.rename(tmp_path)
+
+
+def test_same_stem_twice_gives_two_masks(tmp_path: Path, write_image):
+    pixels = np.zeros((4, 4, 3), np.uint8)
+    paths = [write_image(tmp_path / path, pixels) for path in ("x/a.png", "y/a.png", "x/a.bmp", "x/b.png")]
+    project = Project.create(tmp_path / "out", [*paths, paths[0]])
+    assert [project.image(name).resolve() for name in project.items] == paths
+    for number, name in enumerate(project.items, start=1):
+        project.save(name, np.full((4, 4), number, np.uint8), None, {}, True, 0)
+    assert [project.load(name).labels[0, 0] for name in project.items] == [1, 2, 3, 4]
+    project.close()
+
+
+def test_mask_strokes_and_provenance_come_back(project: Project):
+    project.save("a", labels(7), strokes(), {"sampling": {"steps": 3}}, accepted=True, seconds=4.26)
+    saved = project.load("a")
+    np.testing.assert_array_equal(saved.labels, labels(7))
+    np.testing.assert_array_equal(saved.strokes, strokes())
+    assert saved.provenance["sampling"] == {"steps": 3}
+    assert saved.provenance["seconds"] == 4.3
+    assert saved.provenance["changed"] == pytest.approx(33 / 600)
+    assert (project.items["a"].status, project.items["a"].seconds) == ("accepted", 4.3)
+    assert project.load("b") is None
+
+
+def test_image_has_an_accepted_mask_or_a_draft_never_both(project: Project):
+    project.save("a", labels(), None, {}, accepted=True, seconds=0)
+    project.save("a", labels(2), None, {}, accepted=False, seconds=0)
+    assert project.items["a"].status == "edited"
+    assert project.accepted() == []
+    assert sorted(path.name for path in project.folder.rglob("a.*")) == [
+        "a.png",
+        "a.png",
+        "a.provenance.json",
+    ]
+    project.save("a", labels(3), None, {}, accepted=True, seconds=0)
+    assert project.load("a").labels.max() == 3
+    assert not (project.folder / "drafts" / "a.png").exists()
+
+
+def test_accepted_masks_are_a_training_folder(project: Project):
+    for name in project.items:
+        project.save(name, labels(), None, {}, accepted=True, seconds=0)
+    pairs = read_pairs(project.folder)
+    assert [pair.name for pair in pairs] == sorted(project.items)
+    assert all((pair.read()[1] == labels().astype(bool)).all() for pair in pairs)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # decoding in pycocotools
+def test_coco_holds_every_accepted_mask(project: Project, tmp_path: Path):
+    objects = {"classes": ["polyp"], "objects": [{"id": 1, "class": "polyp"}, {"id": 5, "class": "lumen"}]}
+    two = labels()
+    two[15:, 20:] = 5
+    project.save("b", two, None, objects, accepted=True, seconds=0)
+    project.save("a", labels(), None, {"classes": ["polyp"]}, accepted=True, seconds=0)
+    project.save("long name with spaces and ümlauts", labels(), None, {}, accepted=False, seconds=0)
+    assert project.export_coco(tmp_path / "all.json") == 2
+    data = json.loads((tmp_path / "all.json").read_text())
+    assert [image["file_name"] for image in data["images"]] == ["a.png", "b.png"]
+    assert [item["name"] for item in data["categories"]] == ["polyp", "lumen"]
+    assert [(item["id"], item["image_id"], item["category_id"]) for item in data["annotations"]] == [
+        (1, 1, 1),
+        (2, 2, 1),
+        (3, 2, 2),
+    ]
+    np.testing.assert_array_equal(coco_mask.decode(data["annotations"][2]["segmentation"]), two == 5)
+
+
+def test_export_without_accepted_masks_says_so(project: Project, tmp_path: Path):
+    with pytest.raises(LSegDiffError, match="no mask is accepted yet"):
+        project.export_coco(tmp_path / "all.json")
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda data: "{ not json", "not valid JSON"),
+        (lambda data: [], "expected an object with named fields, got list"),
+        (lambda data: data | {"format": 99}, "format 99 is not 1; update this program"),
+        (lambda data: data | {"items": []}, "holds no items"),
+        (lambda data: data | {"classes": []}, "holds no classes"),
+        (lambda data: data | {"items": "a.png"}, r"items: expected a list, got str"),
+        (lambda data: data | {"items": [{"image": "a.png"}]}, r"items\[0\].*name"),
+        (lambda data: data | {"items": [{"image": "a.png", "name": "a", "status": "done"}]}, "unknown name 'done'"),
+        (lambda data: data | {"items": [{"image": "a.png", "name": "../a"}]}, "'../a' is no file's name"),
+        (lambda data: data | {"items": data["items"] * 2}, "names 'a' twice"),
+        (lambda data: data | {"extra": 1}, "unknown key 'extra'"),
+    ],
+)
+def test_file_edited_into_nonsense_is_named_and_left_alone(project: Project, edit, message: str):
+    project.close()
+    path = project.folder / FILE
+    bad = edit(json.loads(path.read_text()))
+    path.write_text(bad if isinstance(bad, str) else json.dumps(bad))
+    before = path.read_bytes()
+    with pytest.raises(LSegDiffError, match=f"{FILE}.*{message}"):
+        Project.open(project.folder)
+    assert path.read_bytes() == before
+
+
+def test_project_is_open_in_one_session_only(project: Project):
+    code = "from lsegdiff_core.project import Project; from pathlib import Path; "
+    code += f"Project.open(Path({str(project.folder)!r}))"
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "is open in another session; close it there first" in other.stderr
+    project.close()
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_folder_with_a_project_is_not_overwritten(project: Project, images: list[Path]):
+    with pytest.raises(LSegDiffError, match="exists already; open it instead"):
+        Project.create(project.folder, images)
+
+
+def test_project_needs_images_and_a_project_folder(tmp_path: Path):
+    with pytest.raises(LSegDiffError, match="needs images"):
+        Project.create(tmp_path, [])
+    with pytest.raises(LSegDiffError, match=f"holds no {FILE}"):
+        Project.open(tmp_path)
+
+
+def test_folder_that_is_a_file_is_named(tmp_path: Path, images: list[Path]):
+    (tmp_path / "out").write_text("")
+    with pytest.raises(LSegDiffError, match=r"out: cannot be made"):
+        Project.create(tmp_path / "out", images)
+
+
+def test_failed_save_changes_nothing(project: Project, monkeypatch: pytest.MonkeyPatch):
+    project.save("a", labels(), strokes(), {}, accepted=True, seconds=1)
+    before = project.items["a"]
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(LSegDiffError, match="No space left on device"):
+        project.save("a", labels(2), strokes(), {}, accepted=True, seconds=2)
+    monkeypatch.undo()
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(LSegDiffError, match=f"{FILE}: cannot be written"):
+        project.update("a", notes="lost?")
+    monkeypatch.undo()
+    assert project.items["a"] == before
+    np.testing.assert_array_equal(project.load("a").labels, labels())
+
+
+def test_broken_mask_is_named(project: Project):
+    project.save("a", labels(), None, {}, accepted=True, seconds=1)
+    mask = project.folder / "masks" / "a.png"
+    mask.write_bytes(mask.read_bytes()[:40])
+    with pytest.raises(LSegDiffError, match=r"masks/a\.png: cannot be read as a PNG"):
+        project.load("a")
+
+
+def test_mask_from_elsewhere_has_no_strokes(project: Project, write_image):
+    write_image(project.folder / "masks" / "a.png", np.ones(SHAPE, np.uint8))
+    saved = project.load("a")
+    assert saved.labels.sum() == 600
+    assert (saved.strokes == NO_STROKE).all()
+    assert saved.provenance == {}
+
+
+@pytest.mark.parametrize("runs", [[{"id": 1}], [3], [{"id": 1, "size": [3, 3], "counts": [4, 4]}], 5])
+def test_strokes_edited_into_nonsense_are_named(project: Project, runs: object):
+    project.save("a", labels(), strokes(), {}, accepted=True, seconds=1)
+    sidecar = project.folder / "masks" / "a.provenance.json"
+    sidecar.write_text(json.dumps(json.loads(sidecar.read_text()) | {"strokes": runs}))
+    with pytest.raises(LSegDiffError, match=r"a\.provenance\.json: its strokes cannot be read"):
+        project.load("a")
