@@ -173,3 +173,34 @@ def bench_interactive(
             flush=True,
         )
     write_json(json_file, summary, rows, describe_run(predictor))
+
+
+@bench.command("review")
+def bench_review(
+    data: Data,
+    split: Split = None,
+    bundle: Bundle = "polyp",
+    device: Device = "auto",
+    seeds: Annotated[int, typer.Option(min=2, help="Samples an image.")] = 4,
+    json_file: Json = None,
+) -> None:
+    """In which order a reviewer finds the bad masks soonest: by disagreement, entropy or doubt."""
+    from lsegdiff_core.data.readers import read_pairs
+    from lsegdiff_core.evaluation import describe_run
+    from lsegdiff_core.predictor import Predictor
+    from lsegdiff_core.review import BAD, review, summarise_review
+
+    pairs, predictor = read_pairs(data, split), Predictor(bundle, device)
+    sampling = replace(predictor.manifest.sampling, seeds=tuple(range(seeds)))
+    rows: Rows = []
+    with typer.progressbar(length=len(pairs), label="review", file=sys.stderr) as bar:
+        for row in review(predictor, pairs, sampling):
+            rows.append(row)
+            bar.update(1)
+    summary = summarise_review(rows)
+    print(f"{summary[0]['bad']} of {len(rows)} masks have a Dice below {BAD}; a random order has an AUC of 0.5")
+    print("order by        AUC  [95 % interval]    found among the first 10 %   20 %   30 % of the images")
+    for row in summary:
+        found = "   ".join(f"{share:4.0%}" for share in row["found"].values())
+        print(f"{row['score']:12s}  {row['auc']:.3f}  [{row['auc_low']:.3f}, {row['auc_high']:.3f}]{'':29s}{found}")
+    write_json(json_file, summary, rows, describe_run(predictor))

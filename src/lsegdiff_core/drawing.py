@@ -77,6 +77,14 @@ def outlined(image: NDArray[np.uint8], mask: Mask) -> NDArray[np.uint8]:
     return picture
 
 
+def shrunk(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Return ``image`` (H, W, 3) uint8 with a longest side of ``size`` pixels."""
+    from PIL import Image
+
+    small = _fitting(image.shape, size)
+    return np.asarray(Image.fromarray(image).resize(small, Image.Resampling.BILINEAR, reducing_gap=2.0))
+
+
 def thumbnail(image: NDArray[np.uint8], mask: Mask, size: int) -> NDArray[np.uint8]:
     """Return a picture of at most ``size`` x ``size`` pixels, (h, w, 3) uint8, with the outline of ``mask``.
 
@@ -91,9 +99,13 @@ def thumbnail(image: NDArray[np.uint8], mask: Mask, size: int) -> NDArray[np.uin
     """
     from PIL import Image
 
-    height, width = mask.shape
-    scale = size / max(height, width)
-    small = max(1, round(width * scale)), max(1, round(height * scale))
-    picture = np.asarray(Image.fromarray(image).resize(small, Image.Resampling.BILINEAR, reducing_gap=2.0))
-    covered = np.asarray(Image.fromarray(mask.astype(np.uint8) * np.uint8(255)).resize(small, Image.Resampling.BOX))
-    return outlined(picture, covered >= 128)
+    small = Image.fromarray(mask.astype(np.uint8) * np.uint8(255)).resize(
+        _fitting(mask.shape, size), Image.Resampling.BOX
+    )
+    return outlined(shrunk(image, size), np.asarray(small) >= 128)
+
+
+def _fitting(shape: tuple[int, ...], size: int) -> tuple[int, int]:
+    """Return width and height of a picture of ``shape`` that is made to fit a square."""
+    scale = size / max(shape[:2])
+    return max(1, round(shape[1] * scale)), max(1, round(shape[0] * scale))

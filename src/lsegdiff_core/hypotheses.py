@@ -53,9 +53,14 @@ def cluster(masks: NDArray[np.bool_]) -> list[tuple[int, ...]]:
     return sorted(groups, key=lambda group: (-len(group), group))
 
 
+def disagreement(prediction: Prediction) -> float:
+    """Return 1 - the mean pairwise IoU of a prediction's samples, in [0, 1]; 0 for a single one."""
+    return 1 - mean_pairwise_iou(_masks(prediction))
+
+
 def seeds_agree(prediction: Prediction) -> bool:
     """Return whether the samples of a prediction are as good as one: their mean pairwise IoU is above `AGREED`."""
-    return mean_pairwise_iou(_masks(prediction)) > AGREED
+    return disagreement(prediction) < 1 - AGREED
 
 
 def hypotheses(prediction: Prediction) -> list[Hypothesis]:

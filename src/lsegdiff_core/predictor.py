@@ -169,6 +169,16 @@ class Predictor:
         source = {"name": name, "sha256": digest, "height": rgb.shape[0], "width": rgb.shape[1]}
         self._image = _Image(rgb, view, source)
 
+    @property
+    def encoded(self) -> object:
+        """What `set_image` made of the image; given back later, nothing needs to be encoded again."""
+        return self._image
+
+    @encoded.setter
+    def encoded(self, image: object) -> None:
+        assert image is None or isinstance(image, _Image)
+        self._image = image
+
     def _full_precision(self) -> contextlib.AbstractContextManager[object]:
         """Keep convolutions on CUDA from TF32, whose 10 bits would give other masks than the CPU's."""
         if self.device.type != "cuda":

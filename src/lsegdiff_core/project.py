@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,11 +25,14 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from lsegdiff_core.config import from_dict, read_json, to_dict
+from lsegdiff_core.data.readers import list_images
+from lsegdiff_core.data.splits import read_split
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.export import coco, export_labels, sidecar_path
 from lsegdiff_core.files import write_text
 
 FILE = "lsegdiff-project.json"
+FOLDER = "lsegdiff"
 LOCK = ".lsegdiff-project.lock"
 FORMAT = 1
 STATUSES = ("new", "predicted", "edited", "accepted", "skipped")
@@ -163,7 +166,9 @@ class Project:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise LSegDiffError(f"{folder}: cannot be made ({error.strerror}); choose another folder") from error
+            raise LSegDiffError(
+                f"{folder}: cannot be made ({error.strerror}); list the images in a text file elsewhere and open that"
+            ) from error
         project = cls(folder, classes, items.values())
         try:
             project._write()
@@ -171,6 +176,36 @@ class Project:
             project.close()
             raise
         return project
+
+    @classmethod
+    def of_folder(cls, folder: Path) -> Project:
+        """Open the project in ``folder`` or in its subfolder `FOLDER`, or begin one there for the images in it.
+
+        Raises
+        ------
+        LSegDiffError
+            As `open` and `create`, or if there are no images.
+        """
+        return cls._of(folder if (folder / FILE).is_file() else folder / FOLDER, lambda: list_images(folder))
+
+    @classmethod
+    def of_list(cls, path: Path) -> Project:
+        """Open or begin the project of a text file with one image path a line, in a folder beside it.
+
+        Paths are relative to the text file; lines that begin with ``#`` are skipped.
+
+        Raises
+        ------
+        LSegDiffError
+            As `open` and `create`, or if the file cannot be read.
+        """
+        return cls._of(
+            path.with_name(f"{path.stem}-{FOLDER}"), lambda: [path.parent / line for line in read_split(path)]
+        )
+
+    @classmethod
+    def _of(cls, folder: Path, images: Callable[[], Sequence[Path]]) -> Project:
+        return cls.open(folder) if (folder / FILE).is_file() else cls.create(folder, images())
 
     @classmethod
     def open(cls, folder: Path) -> Project:

@@ -5,7 +5,17 @@ from __future__ import annotations
 from time import monotonic
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QCheckBox, QFormLayout, QGroupBox, QHBoxLayout, QPushButton, QSpinBox, QWidget
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QFormLayout,
+    QGroupBox,
+    QHBoxLayout,
+    QPushButton,
+    QScrollArea,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
 from superqt import QLabeledDoubleSlider, QLabeledSlider
 
 from lsegdiff_core.config import MorphologyConfig
@@ -148,3 +158,19 @@ def row(*widgets: QWidget) -> QHBoxLayout:
     for widget in widgets:
         layout.addWidget(widget)
     return layout
+
+
+def scrolled(*widgets: QWidget) -> QScrollArea:
+    """Return the widgets below each other; a low screen gets a scroll bar instead of squeezed controls."""
+    content = QWidget()
+    column = QVBoxLayout(content)
+    for widget in widgets:
+        column.addWidget(widget)
+    if len(widgets) > 1:
+        column.addStretch(1)
+    scroll = QScrollArea()
+    scroll.setWidgetResizable(True)
+    scroll.setFrameShape(QScrollArea.Shape.NoFrame)
+    scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    scroll.setWidget(content)
+    return scroll

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QSize, Qt, Signal
-from qtpy.QtGui import QColor, QIcon, QImage, QPainter, QPaintEvent, QPixmap
+from qtpy.QtGui import QColor, QPainter, QPaintEvent
 from qtpy.QtWidgets import (
     QCheckBox,
     QGridLayout,
@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
 from superqt import QLabeledDoubleSlider
 
 from napari_lsegdiff._controls import row
+from napari_lsegdiff._pictures import icon
 
 KEY = "G"
 THUMBNAIL = 88
@@ -153,7 +154,7 @@ class Gallery(QGroupBox):
         """Show the hypotheses, the one with the most votes first."""
         self.list.clear()
         for thumb in thumbs:
-            item = QListWidgetItem(_icon(thumb.picture), f"{thumb.votes} of {thumb.total}")
+            item = QListWidgetItem(icon(thumb.picture), f"{thumb.votes} of {thumb.total}")
             self.list.addItem(item)
         self.list.show()
         self.say.setText("Click on the one you hold right")
@@ -176,10 +177,3 @@ class _RangeMark(QWidget):
         painter = QPainter(self)
         painter.fillRect(low, 0, max(1, high - low), self.height(), QColor("#00b8cc"))
         painter.end()
-
-
-def _icon(picture: NDArray[np.uint8]) -> QIcon:
-    pixels = np.ascontiguousarray(picture)
-    height, width = pixels.shape[:2]
-    image = QImage(pixels.data, width, height, 3 * width, QImage.Format.Format_RGB888)
-    return QIcon(QPixmap.fromImage(image.copy()))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from napari.layers import Labels
+from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
 
 import lsegdiff_core
@@ -101,3 +102,27 @@ def sidecar(known: Mapping[str, Any] | None, labels: NDArray[np.integer], featur
             about = {column: value for column, value in named.items() if isinstance(value, str) and value}
             objects.append({"id": int(number), **about, **made.get(int(number), {})})
     return {**frame, "objects": objects}
+
+
+def read_sidecar(provenance: Mapping[str, Any]) -> tuple[dict[int, Origin], dict[str, list[Any]]]:
+    """Return, by their ids, how the objects of a saved mask were made, and the layer's table of them."""
+    objects = [item for item in provenance.get("objects", []) if isinstance(item, Mapping) and "id" in item]
+    frame = {name: value for name, value in provenance.items() if name not in ("objects", "mask", "edited", "made")}
+    origins = {
+        int(item["id"]): Origin(None, {**frame, **{name: item[name] for name in OWN if name in item}})
+        for item in objects
+    }
+    rows = [{"id": 0, "class": "", "name": "background", "colour": ""}, *objects]
+    table = {column: [str(item.get(column, "")) for item in rows] for column in ("class", "name", "colour")}
+    return origins, {"index": [int(item["id"]) for item in rows], **table}
+
+
+def set_class(layer: Labels, number: int, class_name: str, colour: str) -> None:
+    """Make object ``number`` one of a class, and show it in the class's colour, ``#rrggbb``."""
+    list_objects(layer, [number], class_name)
+    table = layer.features
+    row = table["index"] == number
+    table.loc[row, ["class", "name", "colour"]] = [class_name, f"{class_name} {number}", colour]
+    layer.features = table
+    colours: dict[int | None, str] = {int(index): _colour(layer, int(index)) for index in table["index"] if index}
+    layer.colormap = DirectLabelColormap(color_dict=colours | {None: "white", 0: "transparent", number: colour})

@@ -7,7 +7,7 @@ from typing import Any
 from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, Signal
 
-from napari_lsegdiff._worker import Devices, PredictorCache, Request, Update, segment
+from napari_lsegdiff._worker import Devices, Failed, Finished, PredictorCache, Request, Update, segment
 
 
 class Runner(QObject):
@@ -17,9 +17,12 @@ class Runner(QObject):
     ----------
     updated
         Emitted in the window's thread with each `Update` of the newest request; nothing of an older one comes through.
+    fetched
+        Emitted with a request that was made by `fetch`, and its `Finished` or `Failed`.
     """
 
     updated = Signal(object)
+    fetched = Signal(object, object)
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
@@ -27,6 +30,7 @@ class Runner(QObject):
         self._worker: Any = None
         self._request: Request | None = None  # what the worker does
         self._wanted: Request | None = None  # what was asked for last, unless it was stopped
+        self._ahead: Request | None = None  # what is done while nothing else is
 
     @property
     def idle(self) -> bool:
@@ -45,11 +49,29 @@ class Runner(QObject):
     def stop(self) -> None:
         """Stop at the next step; nothing more is heard of it."""
         self._wanted = None
+        if self._worker is None:
+            self._begin()
+        elif self._request is not self._ahead:
+            self._worker.quit()
+
+    def fetch(self, request: Request | None) -> None:
+        """Run a request, instead of the one before it, as long as nothing else is to be done; None drops it."""
+        dropped, self._ahead = self._ahead, request
+        if self._worker is None:
+            self._begin()
+        elif self._request is dropped:
+            self._worker.quit()
+
+    def close(self) -> None:
+        """Stop everything."""
+        self._wanted = self._ahead = None
         if self._worker is not None:
             self._worker.quit()
 
     def _begin(self) -> None:
-        self._request = self._wanted
+        self._request = self._wanted or self._ahead
+        if self._request is None:
+            return
         worker = create_worker(segment, self._cache, self._request)
         worker.yielded.connect(self._on_update)
         worker.finished.connect(self._on_finished)
@@ -59,8 +81,12 @@ class Runner(QObject):
     def _on_update(self, update: Update) -> None:
         if self._request is self._wanted or isinstance(update, Devices):
             self.updated.emit(update)
+        elif self._request is self._ahead and isinstance(update, Finished | Failed):
+            self._ahead = None
+            self.fetched.emit(self._request, update)
 
     def _on_finished(self) -> None:
         self._worker = None
-        if self._wanted is not None and self._wanted is not self._request:
-            self._begin()
+        if self._wanted is not None and self._wanted is self._request:
+            return  # its result is on its way to the canvas; `stop` follows
+        self._begin()

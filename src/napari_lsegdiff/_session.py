@@ -21,7 +21,7 @@ from lsegdiff_core.morphology import components
 from lsegdiff_core.prediction import Prediction
 from napari_lsegdiff._frames import Frame, current_frame, frame_shape, new_labels, read_frame
 from napari_lsegdiff._layers import UNLOCKED, MaskLog, check_number
-from napari_lsegdiff._objects import METADATA, Origin, describe, list_objects, sidecar, unknown_provenance
+from napari_lsegdiff._objects import METADATA, Origin, describe, list_objects, set_class, sidecar, unknown_provenance
 
 # Runs whose probability is kept for the sliders and for undo; one of a 4000 x 3000 frame takes 96 MB.
 KEPT_PREDICTIONS = 8
@@ -207,6 +207,11 @@ class Session:
         log = self._log(image)
         return None if log is None else log.layer
 
+    def busy(self, image: Image) -> bool:
+        """Whether the user is drawing on the image's mask at this moment."""
+        log = self._log(image)
+        return log is not None and log.busy
+
     def image_of(self, labels: object) -> Image | None:
         """Return the image whose mask ``labels`` is."""
         return next((image for image, log in self._masks.items() if log.layer is labels), None)
@@ -218,12 +223,25 @@ class Session:
 
     def object_name(self, job: Job) -> str:
         """Return what the layer's table calls the object; empty if it is not in it."""
+        return self._named(job, "name")
+
+    def _named(self, job: Job, column: str) -> str:
         log = self._log(job.image)
-        if log is None or "name" not in log.layer.features:
+        if log is None or column not in log.layer.features:
             return ""
         table = log.layer.features
-        names = table.loc[table["index"] == job.number, "name"]
+        names = table.loc[table["index"] == job.number, column]
         return "" if names.empty else str(names.iloc[0])
+
+    def set_class(self, job: Job, class_name: str, colour: str) -> None:
+        """Say what the object is; ``colour`` is that of its class, ``#rrggbb``."""
+        log = self._log(job.image)
+        if log is not None:
+            set_class(log.layer, job.number, class_name, colour)
+
+    def object_class(self, job: Job) -> str:
+        """Return the object's class; empty if the layer's table does not know it."""
+        return self._named(job, "class")
 
     def morphology(self, job: Job) -> MorphologyConfig | None:
         """Return how the object on show was refined; None if no model made it."""

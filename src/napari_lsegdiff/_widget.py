@@ -11,20 +11,22 @@ from typing import Any
 
 import napari
 from napari.layers import Image
-from qtpy.QtCore import QEvent, Qt, QTimer, Signal
-from qtpy.QtWidgets import QFileDialog, QGroupBox, QPushButton, QScrollArea, QStyle, QVBoxLayout, QWidget
+from qtpy.QtCore import QEvent, QTimer, Signal
+from qtpy.QtWidgets import QFileDialog, QGroupBox, QPushButton, QStyle, QTabWidget, QVBoxLayout, QWidget
 
 from lsegdiff_core.bundle import Manifest
 from lsegdiff_core.config import MorphologyConfig
 from lsegdiff_core.errors import LSegDiffError
+from napari_lsegdiff._annotate import ACCEPT_KEY, NEXT_KEY, PREVIOUS_KEY, SKIP_KEY, AnnotatePanel
 from napari_lsegdiff._choices import ImageChoice, ModelChoice
-from napari_lsegdiff._controls import RefineControls
+from napari_lsegdiff._controls import RefineControls, scrolled
 from napari_lsegdiff._correct import KEY, CorrectPanel, Gallery
 from napari_lsegdiff._correction import Correction
 from napari_lsegdiff._panels import ExportPanel, RunPanel
+from napari_lsegdiff._queue import Queue
 from napari_lsegdiff._runner import Runner
 from napari_lsegdiff._session import Job, Refined, Session
-from napari_lsegdiff._worker import Devices, Failed, Finished, NewestWins, Preview, Request, Stage, Update
+from napari_lsegdiff._worker import Devices, Failed, Finished, NewestWins, Preview, Request, Source, Stage, Update
 
 # While the user is drawing, a mask waits this long before it tries again, in milliseconds.
 RETRY = 30
@@ -94,26 +96,23 @@ class SegmentationDock(QWidget):
         self.exporter = ExportPanel()
         self._correction = Correction(self._viewer, self._session, self.correct, self.gallery, self)
 
+        self.annotate = AnnotatePanel()
+        self.queue = Queue(
+            self._viewer, self._session, self._runner, self.annotate, self._ahead, lambda: self.refine.morphology, self
+        )
+
         segment_box = QGroupBox("Segment")
         column = QVBoxLayout(segment_box)
         column.addWidget(self.choices)
         column.addWidget(self.panel)
-
-        content = QWidget()
-        column = QVBoxLayout(content)
-        for widget in (self.open_button, segment_box, self.correct, self.gallery, self.refine, self.exporter):
-            column.addWidget(widget)
-        column.addStretch(1)
-        # a low screen gets a scroll bar instead of squeezed controls
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QScrollArea.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(content)
+        parts = (self.open_button, segment_box, self.correct, self.gallery, self.refine, self.exporter)
+        self.tabs = QTabWidget()
+        self.tabs.addTab(scrolled(*parts), "Segment")
+        self.tabs.addTab(scrolled(self.annotate), "Annotate")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(scroll)
-        self.setMinimumWidth(300)
+        layout.addWidget(self.tabs)
+        self.setMinimumWidth(320)
 
     def _connect(self) -> None:
         self.open_button.clicked.connect(self._on_open)
@@ -129,32 +128,43 @@ class SegmentationDock(QWidget):
         self.exporter.chosen.connect(self._on_export)
         self._runner.updated.connect(self._on_update)
         self._refiner.done.connect(self._on_refined)
+        self.queue.wanted.connect(self.run)
         layers, dims = self._viewer.layers, self._viewer.dims
         layers.events.removed.connect(self._on_removed)
         layers.selection.events.active.connect(self._on_active)
         dims.events.current_step.connect(self._on_shown)
         # the last ones first: nothing listens any more when the layers go
         self._closers.calls += [
-            self._unbind_key,
-            self._runner.stop,
+            self._unbind_keys,
+            self._runner.close,
             self._soon.stop,
             self._refiner.close,
             self._session.close,
             self._correction.close,
+            self.queue.close,
             self.images.close_events,
             partial(dims.events.current_step.disconnect, self._on_shown),
             partial(layers.selection.events.active.disconnect, self._on_active),
             partial(layers.events.removed.disconnect, self._on_removed),
         ]
-        self._viewer.bind_key(KEY, lambda viewer: self.redraw(), overwrite=True)
+        self._keys: dict[str, Callable[[], object]] = {
+            KEY: self.redraw,
+            ACCEPT_KEY: self.queue.accept,
+            SKIP_KEY: self.queue.skip,
+            NEXT_KEY: partial(self.queue.step, 1),
+            PREVIOUS_KEY: partial(self.queue.step, -1),
+        }
+        for key, action in self._keys.items():
+            self._viewer.bind_key(key, lambda viewer, action=action: action(), overwrite=True)
         # the bound method of a dying widget would not be called any more
         self.destroyed.connect(self._closers.close)
         if self.choices.bundle is not None:
             self.choices.choose(self.choices.bundle)
         self._on_shown()
 
-    def _unbind_key(self) -> None:
-        self._viewer.bind_key(KEY, None)
+    def _unbind_keys(self) -> None:
+        for key in self._keys:
+            self._viewer.bind_key(key, None)
 
     def event(self, event: QEvent) -> bool:
         """Stop everything when the dock is closed: napari then takes the widget out of its parent."""
@@ -222,6 +232,15 @@ class SegmentationDock(QWidget):
                 return
         self.finished.emit(False)
 
+    def _ahead(self, source: Source) -> Request | None:
+        """Return the run of an image that is not on the canvas yet, as the controls stand."""
+        bundle = self.choices.bundle
+        return (
+            None
+            if bundle is None
+            else Request(source, bundle, self.choices.device.currentText(), self.choices.sampling)
+        )
+
     def cancel(self) -> None:
         """Stop the run; the old mask stays."""
         if self.running and self._landing is None:
@@ -246,6 +265,7 @@ class SegmentationDock(QWidget):
                     self.refine.show_morphology(self._suggested)
                     self._suggested = None
                 self._landing = (self._running, run)
+                self.queue.sampled(self._running.image, update.prediction)
                 self._refine(self._running)
             else:
                 self._end_run("The image was removed; its mask is dropped", False)
@@ -306,6 +326,7 @@ class SegmentationDock(QWidget):
                 self._on_refined(Failed.of(error), merge)
                 continue
             del self._unwritten[key]
+            self.queue.masked(key.image)
             if self._landing == (key, refined.origin.run):
                 seconds = perf_counter() - self._started
                 size = int(refined.mask.sum())
@@ -328,6 +349,7 @@ class SegmentationDock(QWidget):
     def _on_layer_changed(self, image: Image, painted: bool) -> None:
         if painted:
             self.images.layer = image
+        self.queue.changed(image, painted)
         self._on_mask_changed()
         if painted and self.correct.auto.isChecked():
             self._soon.start()  # the stroke ends only after this event

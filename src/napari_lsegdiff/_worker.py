@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Generator, Hashable
 from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from napari.qt.threading import create_worker
@@ -19,7 +19,6 @@ from lsegdiff_core.data.geometry import Geometry
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.hints import Hints
 from lsegdiff_core.prediction import Prediction
-from napari_lsegdiff._session import Job
 
 if TYPE_CHECKING:
     from lsegdiff_core.predictor import Predictor
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
 # Seconds until the first picture of the mask while it forms, and between two: a short run needs none, making the layer
 # would take longer than the run, and drawing every step cost more than the sampling.
 PREVIEW_AFTER, PREVIEW_EVERY = 0.5, 0.1
+# Encoded images that are kept: the one on the canvas, and the one that is made ready meanwhile.
+KEPT_IMAGES = 2
 OUT_OF_MEMORY = "Out of memory: choose fewer seeds or the CPU"
 
 
@@ -79,11 +80,22 @@ class Failed(NamedTuple):
 Update = Stage | Devices | Preview | Finished | Failed
 
 
+class Source(Protocol):
+    """Something with a name that an image can be read from."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+
+    def read(self) -> NDArray[np.generic]:
+        """Return the pixels."""
+
+
 @dataclass(frozen=True)
 class Request:
     """One run as the user asked for it; ``bundle`` is a name or a folder."""
 
-    job: Job
+    job: Source
     bundle: str
     device: str
     sampling: SamplingConfig
@@ -95,7 +107,7 @@ class PredictorCache:
 
     def __init__(self) -> None:
         self._predictors: dict[Hashable, Predictor] = {}
-        self._images: dict[Predictor, Hashable] = {}
+        self._images: dict[Predictor, dict[Hashable, object]] = {}
 
     def predictor(self, bundle: str, device: str) -> Predictor:
         """Return the predictor; loads torch and the weights the first time."""
@@ -109,12 +121,16 @@ class PredictorCache:
         return self._predictors[key]
 
     def encode(self, predictor: Predictor, image: NDArray[np.generic], name: str) -> None:
-        """Give the predictor an image, unless it is the one it has."""
+        """Give the predictor an image, unless it is one of the last that it had."""
         key = (name, image.shape, image.dtype.str, hashlib.sha256(np.ascontiguousarray(image).data).digest())
-        if self._images.get(predictor) != key:
-            self._images.pop(predictor, None)
-            predictor.set_image(image, name)
-            self._images[predictor] = key
+        known = self._images.setdefault(predictor, {})
+        if key in known:
+            predictor.encoded = known[key]
+            return
+        predictor.set_image(image, name)
+        known[key] = predictor.encoded
+        while len(known) > KEPT_IMAGES:
+            del known[next(iter(known))]
 
 
 def segment(cache: PredictorCache, request: Request) -> Generator[Update, None, None]:

@@ -1,0 +1,244 @@
+"""The Annotate tab: the queue of images, what to do with the one on the canvas, and notes on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qtpy.QtCore import QModelIndex, QSize, Qt, Signal
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QComboBox,
+    QFileDialog,
+    QFormLayout,
+    QGroupBox,
+    QHeaderView,
+    QLabel,
+    QLineEdit,
+    QMenu,
+    QProgressBar,
+    QPushButton,
+    QTableView,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from lsegdiff_core.project import STATUSES, Item, Project
+from napari_lsegdiff._controls import row
+from napari_lsegdiff._queue_table import ALL, NAME_ROLE, THUMBNAIL, QueueFilter, QueueTable
+
+# Viewer keys that no layer of napari uses: what an annotator does most, on single letters.
+ACCEPT_KEY, SKIP_KEY, NEXT_KEY, PREVIOUS_KEY = "K", "Q", "N", "Shift-N"
+COCO = "annotations.json"
+
+
+class AnnotatePanel(QWidget):
+    """The controls of the queue; `Queue` does the work.
+
+    Attributes
+    ----------
+    folder_chosen, list_chosen
+        Emitted with the path of a folder of images or a project, or of a text file of image paths.
+    item_chosen
+        Emitted with an item's name.
+    accepted, skipped, scored
+        Emitted when the button was pressed.
+    stepped
+        Emitted with 1 or -1.
+    noted, tagged
+        Emitted when the user has finished writing.
+    class_chosen
+        Emitted with the name of the class of the selected object.
+    exported
+        Emitted with the path of the COCO file to write.
+    """
+
+    folder_chosen = Signal(object)
+    list_chosen = Signal(object)
+    item_chosen = Signal(str)
+    accepted = Signal()
+    skipped = Signal()
+    scored = Signal()
+    stepped = Signal(int)
+    noted = Signal(str)
+    tagged = Signal(tuple)
+    class_chosen = Signal(str)
+    exported = Signal(object)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._filter: QueueFilter | None = None
+        self.open_button = QToolButton()
+        self.open_button.setText("Open…")
+        self.open_button.setToolTip("A folder of images, a list of image files, or a project that you began")
+        self.open_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        menu = QMenu(self.open_button)
+        menu.addAction("Folder of images, or project…", self._on_folder)
+        menu.addAction("Text file with one image path a line…", self._on_list)
+        self.open_button.setMenu(menu)
+        self.title = QLabel("Open a folder of images to begin")
+        self.progress = QProgressBar()
+        self.progress.setFormat("%v of %m done")
+        self.progress.setToolTip("Images that are accepted or skipped")
+
+        self.status = QComboBox()
+        self.status.addItems([ALL, *STATUSES])
+        self.status.setToolTip("Which images the table shows, and Next and Previous go through")
+        self.search = QLineEdit()
+        self.search.setPlaceholderText("Search names, tags, notes")
+        self.search.setClearButtonEnabled(True)
+        self.table = QTableView()
+        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.table.setSortingEnabled(True)
+        self.table.setIconSize(QSize(THUMBNAIL, THUMBNAIL))
+        self.table.setShowGrid(False)
+        self.table.verticalHeader().hide()
+        self.table.verticalHeader().setDefaultSectionSize(THUMBNAIL + 4)
+        self.table.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
+        self.table.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        self.table.setMinimumHeight(180)
+
+        self.accept_button = QPushButton(f"Accept, next ({ACCEPT_KEY})")
+        self.accept_button.setMinimumHeight(34)
+        self.accept_button.setToolTip("Saves the mask as good and goes on to the next image")
+        self.skip_button = QPushButton(f"Skip ({SKIP_KEY})")
+        self.skip_button.setToolTip("Leaves this image out and goes on to the next; nothing is deleted")
+        self.previous_button = QPushButton("Previous (⇧N)")
+        self.previous_button.setToolTip("The image before in the table; what you drew here is kept as a draft")
+        self.next_button = QPushButton(f"Next ({NEXT_KEY})")
+        self.next_button.setToolTip("The next image in the table; what you drew here is kept as a draft")
+        self.score_button = QPushButton("Score all")
+        self.score_button.setToolTip(
+            "Segments every new image with several seeds and notes how much the samples disagree, so that the table "
+            "can be sorted by it; pressed again, it stops"
+        )
+        self.export_button = QPushButton("Export all…")
+        self.export_button.setToolTip("Writes the accepted masks of all images as one COCO file")
+
+        self.object_class = QComboBox()
+        self.object_class.setToolTip("What the selected object is; choose the object with the layer's label picker")
+        self.tags = QLineEdit()
+        self.tags.setPlaceholderText("blurred, stool, …")
+        self.tags.setToolTip("Your own marks, separated by commas")
+        self.notes = QLineEdit()
+        self.notes.setToolTip("Anything worth knowing of this image")
+        self.say = QLabel()
+        self.say.setWordWrap(True)
+        self.say.setMinimumHeight(2 * self.say.fontMetrics().lineSpacing() + 4)
+        self.say.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
+
+        self.about = QGroupBox("This image")
+        form = QFormLayout(self.about)
+        form.addRow("Object is a", self.object_class)
+        form.addRow("Tags", self.tags)
+        form.addRow("Notes", self.notes)
+        column = QVBoxLayout(self)
+        top = row(self.open_button, self.title)
+        top.setStretch(1, 1)
+        column.addLayout(top)
+        column.addWidget(self.progress)
+        column.addLayout(row(self.status, self.search))
+        column.addWidget(self.table, 1)
+        column.addLayout(row(self.score_button, self.export_button))
+        column.addWidget(self.accept_button)
+        column.addLayout(row(self.previous_button, self.skip_button, self.next_button))
+        column.addWidget(self.about)
+        column.addWidget(self.say)
+        self._connect()
+        self.show_project(None, None)
+
+    def _connect(self) -> None:
+        self.status.currentTextChanged.connect(lambda text: self._narrow())
+        self.search.textChanged.connect(lambda text: self._narrow())
+        self.table.activated.connect(self._on_row)
+        self.table.clicked.connect(self._on_row)
+        self.accept_button.clicked.connect(lambda: self.accepted.emit())
+        self.skip_button.clicked.connect(lambda: self.skipped.emit())
+        self.previous_button.clicked.connect(lambda: self.stepped.emit(-1))
+        self.next_button.clicked.connect(lambda: self.stepped.emit(1))
+        self.score_button.clicked.connect(lambda: self.scored.emit())
+        self.export_button.clicked.connect(self._on_export)
+        self.notes.editingFinished.connect(lambda: self.noted.emit(self.notes.text()))
+        self.tags.editingFinished.connect(self._on_tags)
+        self.object_class.activated.connect(lambda index: self.class_chosen.emit(self.object_class.itemText(index)))
+
+    def show_project(self, project: Project | None, table: QueueTable | None) -> None:
+        """Show a project, or that there is none."""
+        self._filter = None if table is None else QueueFilter(table, self)
+        self.table.setModel(self._filter)
+        if self._filter is not None and project is not None:
+            header = self.table.horizontalHeader()
+            header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
+            header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+            for column, width in ((1, 76), (2, 92), (3, 60)):
+                self.table.setColumnWidth(column, width)
+            self.table.sortByColumn(-1, Qt.SortOrder.AscendingOrder)  # as the project lists them
+            self.title.setText(project.folder.name)
+            self.title.setToolTip(str(project.folder))
+            self.object_class.clear()
+            self.object_class.addItems([known.name for known in project.classes])
+        for widget in (
+            self.progress,
+            self.status,
+            self.search,
+            self.table,
+            self.score_button,
+            self.export_button,
+            self.accept_button,
+            self.skip_button,
+            self.previous_button,
+            self.next_button,
+            self.about,
+        ):
+            widget.setEnabled(project is not None)
+
+    def show_progress(self, done: int, total: int) -> None:
+        """Show how many images are accepted or skipped."""
+        self.progress.setRange(0, max(1, total))
+        self.progress.setValue(done)
+
+    def show_item(self, item: Item) -> None:
+        """Show an item's tags and notes, and its row."""
+        self.tags.setText(", ".join(item.tags))
+        self.notes.setText(item.notes)
+        self.notes.setCursorPosition(0)
+        if self._filter is not None and item.name in self._filter.names:
+            index = self._filter.index(self._filter.names.index(item.name), 0)
+            self.table.setCurrentIndex(index)
+            self.table.scrollTo(index)
+
+    def tell(self, text: str, tooltip: str = "") -> None:
+        """Show a status line."""
+        self.say.setText(text)
+        self.say.setToolTip(tooltip or text)
+
+    @property
+    def names(self) -> list[str]:
+        """The items in the table, in their order."""
+        return [] if self._filter is None else self._filter.names
+
+    def _narrow(self) -> None:
+        if self._filter is not None:
+            self._filter.narrow(self.status.currentText(), self.search.text())
+
+    def _on_row(self, index: QModelIndex) -> None:
+        self.item_chosen.emit(str(index.data(NAME_ROLE)))
+
+    def _on_tags(self) -> None:
+        self.tagged.emit(tuple(dict.fromkeys(tag.strip() for tag in self.tags.text().split(",") if tag.strip())))
+
+    def _on_folder(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Folder of images, or of a project")
+        if folder:
+            self.folder_chosen.emit(Path(folder))
+
+    def _on_list(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Text file with one image path a line", filter="Text (*.txt)")
+        if path:
+            self.list_chosen.emit(Path(path))
+
+    def _on_export(self) -> None:
+        path, _ = QFileDialog.getSaveFileName(self, "Export all accepted masks", COCO, "COCO (*.json)")
+        if path:
+            self.exported.emit(Path(path).with_suffix(".json"))

@@ -1,0 +1,15 @@
+"""Arrays as Qt pictures."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from qtpy.QtGui import QIcon, QImage, QPixmap
+
+
+def icon(picture: NDArray[np.uint8]) -> QIcon:
+    """Return ``picture`` (H, W, 3) uint8 as an icon."""
+    pixels = np.ascontiguousarray(picture)
+    height, width = pixels.shape[:2]
+    image = QImage(pixels.data, width, height, 3 * width, QImage.Format.Format_RGB888)
+    return QIcon(QPixmap.fromImage(image.copy()))

@@ -1,0 +1,175 @@
+"""The queue as a table: one row an image, with its thumbnail, to be sorted and filtered."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from qtpy.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, QSortFilterProxyModel, Qt
+from qtpy.QtGui import QColor, QFont, QIcon, QPixmap
+
+from lsegdiff_core.project import STATUSES, Item, Project
+from napari_lsegdiff._pictures import icon
+from napari_lsegdiff._worker import Failed, NewestWins
+
+Index = QModelIndex | QPersistentModelIndex
+NOWHERE = QModelIndex()
+COLUMNS = ("Image", "Status", "Disagreement", "Tags")
+TIPS = (
+    "File name of the image",
+    "new: not looked at; predicted: the model has; edited: you have, but not accepted; accepted; skipped",
+    "How much the model's samples differ: 0 all agree, 1 nothing in common; empty until scored",
+    "Your own marks",
+)
+THUMBNAIL = 44
+ALL = "all"
+# Thumbnails that wait to be read; whoever scrolls fast through thousands wants those on show.
+MOST_WAITING = 30
+SORT_ROLE = Qt.ItemDataRole.UserRole
+NAME_ROLE = Qt.ItemDataRole.UserRole + 1
+_COLOURS = {"edited": "#e5a50a", "accepted": "#2ec27e", "skipped": "#9a9996"}
+
+
+class QueueTable(QAbstractTableModel):
+    """The items of a project; thumbnails are read beside the window as rows come into view."""
+
+    def __init__(self, project: Project, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._project = project
+        self.names = list(project.items)
+        self._rows = {name: row for row, name in enumerate(self.names)}
+        self._icons: dict[str, QIcon] = {}
+        blank = QPixmap(THUMBNAIL, THUMBNAIL)
+        blank.fill(QColor(0, 0, 0, 0))
+        self._blank = QIcon(blank)
+        self._wanted: list[str] = []  # the one that came on show last is read first
+        self._reader = NewestWins(self)
+        self._reader.done.connect(self._on_read)
+        self._current: str | None = None
+        self._bold = QFont()
+        self._bold.setBold(True)
+
+    def close(self) -> None:
+        """Read no more thumbnails."""
+        self._reader.close()
+
+    def item(self, row: int) -> Item:
+        """Return the item of a row."""
+        return self._project.items[self.names[row]]
+
+    def refresh(self, name: str) -> None:
+        """Show an item as it is by now."""
+        row = self._rows[name]
+        self.dataChanged.emit(self.index(row, 0), self.index(row, len(COLUMNS) - 1))
+
+    def mark(self, name: str | None) -> None:
+        """Show which item is on the canvas."""
+        before, self._current = self._current, name
+        for changed in (before, name):
+            if changed is not None:
+                self.refresh(changed)
+
+    def rowCount(self, parent: Index = NOWHERE) -> int:  # noqa: N802
+        """Return the number of items."""
+        return 0 if parent.isValid() else len(self.names)
+
+    def columnCount(self, parent: Index = NOWHERE) -> int:  # noqa: N802
+        """Return the number of columns."""
+        return 0 if parent.isValid() else len(COLUMNS)
+
+    def headerData(self, section: int, orientation: Qt.Orientation, role: int = 0) -> Any:  # noqa: N802
+        """Return a column's title and tooltip, or a row's number."""
+        if orientation == Qt.Orientation.Horizontal:
+            if role == Qt.ItemDataRole.DisplayRole:
+                return COLUMNS[section]
+            if role == Qt.ItemDataRole.ToolTipRole:
+                return TIPS[section]
+        return None
+
+    def data(self, index: Index, role: int = 0) -> Any:
+        """Return what a cell shows."""
+        name = self.names[index.row()]
+        item, column = self._project.items[name], index.column()
+        if role == NAME_ROLE:
+            return name
+        if role == Qt.ItemDataRole.DisplayRole:
+            return _text(item, column)
+        if role == SORT_ROLE:
+            return (name, STATUSES.index(item.status), item.disagreement, " ".join(item.tags))[column]
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return item.problem or (item.notes if column == 3 and item.notes else str(self._project.image(name)))
+        if role == Qt.ItemDataRole.DecorationRole and column == 0:
+            return self._icon(name)
+        if role == Qt.ItemDataRole.ForegroundRole and column == 1 and item.status in _COLOURS:
+            return QColor(_COLOURS[item.status])
+        if role == Qt.ItemDataRole.FontRole and name == self._current:
+            return self._bold
+        return None
+
+    def _icon(self, name: str) -> QIcon:
+        if name not in self._icons:
+            self._icons[name] = self._blank
+            self._wanted.append(name)
+            for late in self._wanted[:-MOST_WAITING]:
+                del self._icons[late]  # is asked for again when it is on show
+            del self._wanted[:-MOST_WAITING]
+            if self._reader.idle:
+                self._read_next()
+        return self._icons[name]
+
+    def _read_next(self) -> None:
+        if self._wanted:
+            name = self._wanted.pop()
+            self._reader.request(name, partial(_read_thumbnail, self._project.image(name)), name)
+
+    def _on_read(self, picture: NDArray[np.uint8] | Failed, name: str) -> None:
+        if not isinstance(picture, Failed):
+            self._icons[name] = icon(picture)
+            index = self.index(self._rows[name], 0)
+            self.dataChanged.emit(index, index, [Qt.ItemDataRole.DecorationRole])
+        self._read_next()
+
+
+class QueueFilter(QSortFilterProxyModel):
+    """Sorts the table, and shows the rows of one status or with a text in name, tags or notes."""
+
+    def __init__(self, table: QueueTable, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._table = table
+        self._status, self._text = ALL, ""
+        self.setSourceModel(table)
+        self.setSortRole(SORT_ROLE)
+
+    def narrow(self, status: str, text: str) -> None:
+        """Show rows of ``status`` only (`ALL`: of any), with ``text`` in them."""
+        self._status, self._text = status, text.strip().casefold()
+        self.invalidate()
+
+    def filterAcceptsRow(self, row: int, parent: Index) -> bool:  # noqa: N802
+        """Return whether a row is shown."""
+        item = self._table.item(row)
+        searched = " ".join((item.name, item.notes, *item.tags)).casefold()
+        return self._status in (ALL, item.status) and self._text in searched
+
+    @property
+    def names(self) -> list[str]:
+        """The items on show, in their order."""
+        return [str(self.index(row, 0).data(NAME_ROLE)) for row in range(self.rowCount())]
+
+
+def _text(item: Item, column: int) -> str:
+    if column == 1:
+        return "unreadable" if item.problem else item.status
+    if column == 2:
+        return "" if item.disagreement < 0 else f"{item.disagreement:.2f}"
+    return item.name if column == 0 else ", ".join(item.tags)
+
+
+def _read_thumbnail(path: Path) -> NDArray[np.uint8]:
+    from lsegdiff_core.data.images import read_image
+    from lsegdiff_core.drawing import shrunk
+
+    return shrunk(read_image(path), THUMBNAIL)
