@@ -31,7 +31,7 @@ def current_frame(viewer: ViewerModel, layer: Image | Labels) -> Frame:
     LSegDiffError
         If the layer is not a picture or a stack of pictures seen frame by frame.
     """
-    shape = _shape(layer)
+    shape = shape_of(layer)
     if len(shape) < 2:
         raise LSegDiffError(f"{layer.name}: has {len(shape)} axis; choose an image with height and width")
     if len(shape) > 2 and not getattr(layer, "rgb", False) and isinstance(layer, Image) and shape[-1] in (3, 4):
@@ -49,7 +49,7 @@ def current_frame(viewer: ViewerModel, layer: Image | Labels) -> Frame:
 
 def frame_shape(layer: Image) -> tuple[int, int]:
     """Return height and width of one frame in pixels."""
-    height, width = _shape(layer)[-2:]
+    height, width = shape_of(layer)[-2:]
     return height, width
 
 
@@ -58,17 +58,38 @@ def read_frame(layer: Image, frame: Frame) -> NDArray[np.generic]:
     return np.asarray(_full_resolution(layer)[frame])
 
 
-def new_labels(image: Image, frame: Frame, mask: NDArray[np.uint8]) -> Labels:
+def check_fit(layer: Image, frame: Frame, mask: NDArray[np.integer]) -> None:
+    """Raise an `LSegDiffError` unless ``mask`` (H, W) can be one of this frame of the layer."""
+    *leading, height, width = shape_of(layer)
+    if len(frame) != len(leading) or not all(0 <= i < size for i, size in zip(frame, leading, strict=True)):
+        raise LSegDiffError(f"{layer.name}: has no frame {frame}; choose the image that the mask was made of")
+    if mask.shape != (height, width):
+        size = " x ".join(map(str, mask.shape))
+        raise LSegDiffError(
+            f"{layer.name}: has {height} x {width} pixels, the mask {size}; choose the mask's own image"
+        )
+
+
+def new_labels(image: Image, frame: Frame, mask: NDArray[np.integer]) -> Labels:
     """Return a Labels layer of the image's shape and place, empty but for ``mask`` (H, W) in ``frame``."""
-    data = _zeros(_shape(image))
-    data[frame] = mask
-    return Labels(
-        data,
-        name=f"{image.name} mask",
-        opacity=0.5,
-        colormap=CyclicLabelColormap(colors=list(_COLOURS)),
-        **place_of(image),
-    )
+    labels = lone_labels(image.name, shape_of(image), mask.dtype, **place_of(image))
+    labels.data[frame] = mask
+    return labels
+
+
+def lone_labels(name: str, shape: tuple[int, ...], dtype: np.dtype[Any], **place: Any) -> Labels:
+    """Return an empty Labels layer for the masks of an image ``name`` of this shape, leading axes and (H, W)."""
+    colormap = CyclicLabelColormap(colors=list(_COLOURS))
+    return Labels(_zeros(shape, dtype), name=f"{name} mask", opacity=0.5, colormap=colormap, **place)
+
+
+def widen(labels: Labels, dtype: np.dtype[Any]) -> None:
+    """See to it that the layer holds values of ``dtype``."""
+    wide = np.promote_types(labels.data.dtype, dtype)
+    if wide != labels.data.dtype:
+        data = _zeros(labels.data.shape, wide)
+        data[...] = labels.data
+        labels.data = data
 
 
 def place_of(image: Image) -> dict[str, Any]:
@@ -84,20 +105,20 @@ def place_of(image: Image) -> dict[str, Any]:
     }
 
 
-def _zeros(shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    size = int(np.prod(shape, dtype=np.int64))
+def _zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     if size <= MEMORY_LIMIT:
-        return np.zeros(shape, dtype=np.uint8)
+        return np.zeros(shape, dtype=dtype)
     with tempfile.TemporaryFile(prefix="lsegdiff-") as file:
         # the mapping outlives the closed file and frees the disk with the layer
-        return np.memmap(file, dtype=np.uint8, mode="w+", shape=shape)
+        return np.memmap(file, dtype=dtype, mode="w+", shape=shape)
 
 
 def _full_resolution(layer: Image | Labels) -> Any:
     return layer.data[0] if layer.multiscale else layer.data
 
 
-def _shape(layer: Image | Labels) -> tuple[int, ...]:
-    """Shape without the colour axis."""
+def shape_of(layer: Image | Labels) -> tuple[int, ...]:
+    """Return the layer's shape in pixels: leading axes, height and width, no colour axis."""
     shape = tuple(int(size) for size in _full_resolution(layer).shape)
     return shape[:-1] if getattr(layer, "rgb", False) else shape

@@ -17,16 +17,18 @@ from napari.layers import Labels
 from numpy.typing import NDArray
 
 from lsegdiff_core.errors import LSegDiffError
+from lsegdiff_core.journal import NO_STROKE, Values
 from napari_lsegdiff._frames import Frame
 
 Origins = dict[int, Any]
 """How the model made each object of a frame; the log only carries it along and takes it back on undo."""
 
 Changed = Callable[[list[Frame], set[int], bool], None]
+Moved = Callable[[Frame, Values | None, Values | None, Origins | None], None]
 
 # napari keeps as many undo items
 HISTORY = 100
-UNLOCKED = -1
+UNLOCKED = NO_STROKE
 
 
 class _Change(NamedTuple):
@@ -42,6 +44,9 @@ class _Change(NamedTuple):
         if not where.size:
             return None
         return cls(where.astype(np.uint32), old.reshape(-1)[where], new.reshape(-1)[where])
+
+    def values(self, forward: bool) -> Values:
+        return Values(self.where, self.after if forward else self.before)
 
 
 class _Part(NamedTuple):
@@ -81,6 +86,9 @@ class MaskLog:
     changed
         Called with the frames that a stroke, an undo or a redo has changed, the ids that it brought, and whether it was
         a stroke; without frames when another label is chosen.
+    moved
+        Called whenever the known state of a frame moves, also by undo and redo: with the frame, the pixels, the strokes
+        (`UNLOCKED` where one is taken back) and the origins that it has from now on, each None where nothing moved.
 
     Attributes
     ----------
@@ -93,10 +101,12 @@ class MaskLog:
         layer: Labels,
         current_frame: Callable[[], Frame | None],
         changed: Changed = lambda frames, numbers, painted: None,
+        moved: Moved = lambda frame, pixels, locks, origins: None,
     ) -> None:
         self.layer = layer
         self._current_frame = current_frame
         self._changed = changed
+        self._moved = moved
         self._frames: dict[Frame, _FrameState] = {}
         self._entries: list[_Entry] = []
         self._done = 0  # entries before this one are applied, the rest can be redone
@@ -149,9 +159,23 @@ class MaskLog:
         kept = state.locked is not None and bool((state.locked != UNLOCKED).any())
         return kept or not np.array_equal(state.seen, self.pixels(frame))
 
-    def adopt(self, frame: Frame, number: int, origin: object) -> None:
-        """Take the frame as it is for the model's mask of object ``number``: the layer was made with it."""
-        self._frames[frame] = _FrameState(self.pixels(frame).copy(), None, {number: origin})
+    def adopt(
+        self, frame: Frame, labels: NDArray[np.integer], locked: NDArray[np.int32] | None, origins: Origins
+    ) -> None:
+        """Take ``labels`` (H, W), which the layer's type must hold, and strokes for what was there before.
+
+        A frame that nobody has touched gets them without an undo item, any other by one.
+        """
+        pixels = self.pixels(frame)
+        if frame in self._frames or pixels[pixels != labels].any():
+            self._replace(frame, labels, locked, origins)
+            return
+        pixels[...] = labels
+        with self._own_write():
+            self.layer.refresh()
+        state = self._state(frame)
+        change = _Change.between(state.seen, labels.astype(state.seen.dtype))
+        self._apply(_Part(frame, change, _relocked(state, locked), (state.origins, origins)), forward=True)
 
     def write(self, frame: Frame, mask: NDArray[np.bool_], number: int, origin: object, merge: Hashable = None) -> None:
         """Show the model's mask (H, W) of object ``number`` under the user's strokes, as one undo item.
@@ -184,10 +208,14 @@ class MaskLog:
 
     def forget(self, frame: Frame, labels: NDArray[np.integer], origins: Origins) -> None:
         """Drop the user's strokes and show ``labels`` (H, W) instead, as one undo item."""
+        self._replace(frame, labels, None, origins)
+
+    def _replace(
+        self, frame: Frame, labels: NDArray[np.integer], locked: NDArray[np.int32] | None, origins: Origins
+    ) -> None:
         self._collect_strays(frame)
         state = self._state(frame)
-        locks = None if state.locked is None else _Change.between(state.locked, np.full_like(state.locked, UNLOCKED))
-        self._put(frame, labels.astype(state.seen.dtype), origins, locks, None)
+        self._put(frame, labels.astype(state.seen.dtype), origins, _relocked(state, locked), None)
 
     def _copy_for(self, frame: Frame, number: int) -> NDArray[np.integer]:
         """Return a copy of the frame as last seen; refuse an id that the layer's type cannot hold."""
@@ -244,13 +272,15 @@ class MaskLog:
 
     def _apply(self, part: _Part, forward: bool) -> None:
         state = self._state(part.frame)
-        if part.pixels is not None:
-            state.seen.reshape(-1)[part.pixels.where] = part.pixels.after if forward else part.pixels.before
-        if part.locks is not None:
+        pixels, locks = (None if change is None else change.values(forward) for change in (part.pixels, part.locks))
+        if pixels is not None:
+            state.seen.reshape(-1)[pixels.where] = pixels.values
+        if locks is not None:
             if state.locked is None:
                 state.locked = np.full(state.seen.shape, UNLOCKED, dtype=np.int32)
-            state.locked.reshape(-1)[part.locks.where] = part.locks.after if forward else part.locks.before
+            state.locked.reshape(-1)[locks.where] = locks.values
         state.origins = part.origins[forward]
+        self._moved(part.frame, pixels, locks, None if part.origins[0] is part.origins[1] else state.origins)
 
     def _strokes(self, frame: Frame) -> _Part | None:
         """Return what differs from the last known state of a frame, as the user's strokes."""
@@ -346,6 +376,12 @@ def check_number(number: int, dtype: np.dtype[Any]) -> None:
     most = int(np.iinfo(dtype).max)
     if number > most:
         raise LSegDiffError(f"object {number}: this mask holds ids up to {most}; choose a smaller label")
+
+
+def _relocked(state: _FrameState, locked: NDArray[np.int32] | None) -> _Change | None:
+    """Return the way from the strokes that are there to other ones, (H, W) or None for none."""
+    none = np.full(state.seen.shape, UNLOCKED, dtype=np.int32)
+    return _Change.between(none if state.locked is None else state.locked, none if locked is None else locked)
 
 
 def _summary(parts: list[_Part]) -> tuple[list[Frame], set[int]]:

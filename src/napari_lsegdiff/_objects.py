@@ -34,10 +34,13 @@ def unknown_provenance() -> dict[str, Any]:
     return {"versions": {"napari-lsegdiff": lsegdiff_core.__version__, "numpy": np.__version__}}
 
 
-def list_objects(layer: Labels, numbers: Iterable[int], class_name: str | None = None) -> None:
+def list_objects(
+    layer: Labels, numbers: Iterable[int], class_name: str | None = None, rows: Iterable[Mapping[str, Any]] = ()
+) -> None:
     """See to it that the layer's features have a row for each of the objects.
 
-    The columns are index (the id), class, name and colour (#rrggbb). What stands there stays: it is the user's.
+    The columns are index (the id), class, name and colour (#rrggbb). What stands there stays: it is the user's. A new
+    object gets what ``rows``, of the same columns, say of it.
     """
     # napari takes the row of index 0 for the background
     table: dict[str, list[Any]] = {"index": [0], "class": [""], "name": ["background"], "colour": [""]}
@@ -45,15 +48,30 @@ def list_objects(layer: Labels, numbers: Iterable[int], class_name: str | None =
         theirs = layer.features.to_dict("list")
         # another plugin's table lacks our columns
         table = {column: [""] * len(theirs["index"]) for column in table} | theirs
-    new = sorted({number for number in numbers if number} - set(table["index"]))
+    given = {row["index"]: row for row in rows}
+    new = sorted({number for number in (*numbers, *given) if number} - set(table["index"]))
     if not new:
         return
     class_name = class_name or next((name for name in table["class"] if name), UNKNOWN_CLASS)
     for number in new:
         row = {"index": number, "class": class_name, "name": f"{class_name} {number}", "colour": _colour(layer, number)}
+        row |= given.get(number, {})
         for column, values in table.items():
             values.append(row.get(column))
     layer.features = table
+
+
+def object_rows(layer: Labels) -> list[dict[str, Any]]:
+    """Return the rows of the layer's table of objects, ready for JSON; a column that is not known is left out."""
+    if "index" not in layer.features:
+        return []
+    rows = layer.features.to_dict("records")
+    return [
+        {"index": int(row["index"])}
+        | {column: row[column] for column in ("class", "name", "colour") if isinstance(row.get(column), str)}
+        for row in rows
+        if row["index"]
+    ]
 
 
 def _colour(layer: Labels, number: int) -> str:
@@ -104,17 +122,16 @@ def sidecar(known: Mapping[str, Any] | None, labels: NDArray[np.integer], featur
     return {**frame, "objects": objects}
 
 
-def read_sidecar(provenance: Mapping[str, Any]) -> tuple[dict[int, Origin], dict[str, list[Any]]]:
-    """Return, by their ids, how the objects of a saved mask were made, and the layer's table of them."""
+def read_sidecar(provenance: Mapping[str, Any]) -> tuple[dict[int, dict[str, Any]], list[dict[str, Any]]]:
+    """Return, by their ids, how the objects of a saved mask were made, and the rows of the table of them."""
     objects = [item for item in provenance.get("objects", []) if isinstance(item, Mapping) and "id" in item]
     frame = {name: value for name, value in provenance.items() if name not in ("objects", "mask", "edited", "made")}
-    origins = {
-        int(item["id"]): Origin(None, {**frame, **{name: item[name] for name in OWN if name in item}})
+    made = {int(item["id"]): {**frame, **{name: item[name] for name in OWN if name in item}} for item in objects}
+    rows = [
+        {"index": int(item["id"]), **{column: str(item.get(column, "")) for column in ("class", "name", "colour")}}
         for item in objects
-    }
-    rows = [{"id": 0, "class": "", "name": "background", "colour": ""}, *objects]
-    table = {column: [str(item.get(column, "")) for item in rows] for column in ("class", "name", "colour")}
-    return origins, {"index": [int(item["id"]) for item in rows], **table}
+    ]
+    return made, rows
 
 
 def set_class(layer: Labels, number: int, class_name: str, colour: str) -> None:

@@ -253,6 +253,9 @@ class Queue(QObject):
         layer = None if self._image is None else self._session.mask_layer(self._image)
         return None if layer is None else np.array(layer.data)
 
+    def _differs(self, pixels: NDArray[np.integer]) -> bool:
+        return self._kept is None or not np.array_equal(pixels, self._kept)
+
     def _following(self) -> str | None:
         """Return the next item of the table that is still open, from the top again after the last."""
         names = self._panel.names
@@ -275,7 +278,7 @@ class Queue(QObject):
         if self._session.busy(self._image):
             return False
         pixels = self._pixels()
-        if pixels is not None and not np.array_equal(pixels, self._kept) and not self._save(accepted=False):
+        if pixels is not None and self._differs(pixels) and not self._save(accepted=False):
             return False
         self._update_seconds()
         image, self._image = self._image, None

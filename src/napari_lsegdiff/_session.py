@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 from lsegdiff_core.config import MorphologyConfig
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.hints import BACKGROUND, FOREGROUND, NONE, Hints
+from lsegdiff_core.journal import Journal, Recovered, smallest_type
 from lsegdiff_core.morphology import components
 from lsegdiff_core.prediction import Prediction
-from napari_lsegdiff._frames import Frame, current_frame, frame_shape, new_labels, read_frame
-from napari_lsegdiff._layers import UNLOCKED, MaskLog, check_number
+from napari_lsegdiff._autosave import Autosave
+from napari_lsegdiff._frames import Frame, check_fit, current_frame, frame_shape, new_labels, read_frame, widen
+from napari_lsegdiff._layers import UNLOCKED, MaskLog, Origins, check_number
 from napari_lsegdiff._objects import METADATA, Origin, describe, list_objects, set_class, sidecar, unknown_provenance
 
 # Runs whose probability is kept for the sliders and for undo; one of a 4000 x 3000 frame takes 96 MB.
@@ -59,13 +61,19 @@ class Session:
         A viewer or a bare ViewerModel.
     changed
         Called with the image after a stroke (with True), an undo or a redo (with False) on its mask.
+    journal
+        Records every change of the masks; whoever made it closes it.
     """
 
     def __init__(
-        self, viewer: ViewerModel, changed: Callable[[Image, bool], None] = lambda image, painted: None
+        self,
+        viewer: ViewerModel,
+        changed: Callable[[Image, bool], None] = lambda image, painted: None,
+        journal: Journal | None = None,
     ) -> None:
         self._viewer = viewer
         self._changed = changed
+        self._autosave = Autosave(journal)
         self._masks: dict[Image, MaskLog] = {}
         self._predictions: OrderedDict[int, tuple[Image, Prediction]] = OrderedDict()
         self._runs = 0
@@ -76,6 +84,7 @@ class Session:
         self._viewer.layers.events.removed.disconnect(self._on_removed)
         for log in self._masks.values():
             log.close()
+        self._autosave.close()
         self._masks.clear()
         self._predictions.clear()
 
@@ -189,18 +198,77 @@ class Session:
         if refined.job.image not in self._viewer.layers:
             return True
         log = self._log(refined.job.image)
+        frame, number = refined.job.frame, refined.job.number
         if log is None:
-            self._create(refined)
-            return True
-        if log.busy:
+            check_number(number, np.dtype(np.uint8))
+            pixels = refined.mask.astype(np.uint8) * np.uint8(number)
+            log = self._create(refined.job.image, frame, pixels, None, {number: refined.origin})
+        elif log.busy:
             return False
-        log.write(refined.job.frame, refined.mask, refined.job.number, refined.origin, merge)
-        self._describe(log, refined)
+        else:
+            log.write(frame, refined.mask, number, refined.origin, merge)
+        classes = refined.origin.provenance.get("classes")
+        list_objects(log.layer, [number], classes[0] if classes else None)
+        self._note(log, [frame])
         return True
 
     def draw(self, job: Job, mask: NDArray[np.bool_]) -> bool:
         """Make a mask (H, W) that the user outlined the object's current one; False while the user is drawing."""
         return self.write(Refined(job, mask, Origin(None, unknown_provenance())))
+
+    def adopt(
+        self,
+        image: Image,
+        frame: Frame,
+        labels: NDArray[np.integer],
+        locked: NDArray[np.int32] | None = None,
+        origins: Mapping[int, Mapping[str, Any]] | None = None,
+        features: Iterable[Mapping[str, Any]] = (),
+    ) -> None:
+        """Give a frame a mask from before, strokes and all, as if it had been there ever since.
+
+        The image's Labels layer is made when there is none. A frame that holds something else by now is changed by one
+        undo item.
+
+        Parameters
+        ----------
+        image, frame
+            Whose mask it is.
+        labels
+            (H, W) object ids.
+        locked
+            (H, W) int32, the user's strokes: the id that was drawn, 0 for erased, `UNLOCKED` elsewhere.
+        origins
+            Provenance of each object that a model made, by id; the probability of such a run is gone.
+        features
+            Rows of the table of objects (index, class, name, colour); those of known objects stay as they are.
+
+        Raises
+        ------
+        LSegDiffError
+            If the layer was removed, the mask does not fit it, or the user is drawing on it.
+        """
+        if image not in self._viewer.layers:
+            raise LSegDiffError(f"{image.name}: the layer was removed; open the image again")
+        for array in (labels, locked):
+            if array is not None:
+                check_fit(image, frame, array)
+        log = self._log(image)
+        dtype = np.promote_types(smallest_type(labels), np.uint8 if locked is None else smallest_type(locked.clip(0)))
+        made: Origins = {number: Origin(None, dict(origin)) for number, origin in (origins or {}).items()}
+        if log is None:
+            log = self._create(image, frame, labels.astype(dtype), locked, made)
+        elif log.busy:
+            raise LSegDiffError(f"{image.name}: is being drawn on; end the stroke first")
+        else:
+            widen(log.layer, dtype)
+            log.adopt(frame, labels, locked, made)
+        list_objects(log.layer, np.unique(labels).tolist(), rows=features)
+        self._note(log, [frame])
+
+    def keep(self, labels: Labels, recovered: Iterable[Recovered]) -> None:
+        """Record the masks of a layer whose image is not at hand, until the layer is removed."""
+        self._autosave.keep(labels, recovered)
 
     def mask_layer(self, image: Image) -> Labels | None:
         """Return the Labels layer that holds the image's mask."""
@@ -247,7 +315,10 @@ class Session:
         """Return how the object on show was refined; None if no model made it."""
         origin = self._origin(job)
         known = None if origin is None else origin.provenance.get("morphology")
-        return None if known is None else MorphologyConfig(**known)
+        try:
+            return None if known is None else MorphologyConfig(**known)
+        except (TypeError, LSegDiffError):  # of another version's mask
+            return None
 
     def edited(self, job: Job) -> bool:
         """Whether the user changed anything in the frame."""
@@ -338,10 +409,15 @@ class Session:
         log = self._log(job.image)
         return None if log is None else log.origins(job.frame).get(job.number)
 
-    def _create(self, refined: Refined) -> None:
-        image, viewer = refined.job.image, self._viewer
-        check_number(refined.job.number, np.dtype(np.uint8))
-        labels = new_labels(image, refined.job.frame, refined.mask.astype(np.uint8) * np.uint8(refined.job.number))
+    def _create(
+        self,
+        image: Image,
+        frame: Frame,
+        pixels: NDArray[np.integer],
+        locked: NDArray[np.int32] | None,
+        origins: Origins,
+    ) -> MaskLog:
+        viewer, labels = self._viewer, new_labels(image, frame, pixels)
 
         def frame_on_canvas() -> Frame | None:
             try:
@@ -354,16 +430,11 @@ class Session:
             self._note(log, frames)
             self._changed(image, painted)
 
-        log = MaskLog(labels, frame_on_canvas, on_changed)
-        log.adopt(refined.job.frame, refined.job.number, refined.origin)
+        log = MaskLog(labels, frame_on_canvas, on_changed, self._autosave.follow(image, labels))
+        log.adopt(frame, pixels, locked, origins)
         self._masks[image] = log
         viewer.add_layer(labels)
-        self._describe(log, refined)
-
-    def _describe(self, log: MaskLog, refined: Refined) -> None:
-        classes = refined.origin.provenance.get("classes")
-        list_objects(log.layer, [refined.job.number], classes[0] if classes else None)
-        self._note(log, [refined.job.frame])
+        return log
 
     def _note(self, log: MaskLog, frames: list[Frame]) -> None:
         """Keep the layer's metadata true, so that the writer knows how each frame was made."""
@@ -376,6 +447,7 @@ class Session:
 
     def _on_removed(self, event: Any) -> None:
         gone = event.value
+        self._autosave.forget(gone)
         for image, log in list(self._masks.items()):
             if gone is image or gone is log.layer:
                 log.close()

@@ -10,6 +10,7 @@ import pytest
         "",
         ".config",
         ".files",
+        ".journal",
         ".hints",
         ".prediction",
         ".hypotheses",
