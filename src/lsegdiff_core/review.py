@@ -112,7 +112,7 @@ def _auc(values: NDArray[np.float64], bad: NDArray[np.bool_]) -> float:
 
 def _interval(values: NDArray[np.float64], bad: NDArray[np.bool_]) -> tuple[float, float]:
     generator = np.random.default_rng(0)
-    areas = []
+    areas: list[float] = []
     while len(areas) < RESAMPLINGS:
         drawn = generator.integers(0, bad.size, bad.size)
         if bad[drawn].any() and not bad[drawn].all():

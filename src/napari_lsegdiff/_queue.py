@@ -11,6 +11,7 @@ from time import monotonic
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image
+from napari.layers._source import layer_source  # viewer.open would read the file again
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
@@ -315,8 +316,7 @@ class Queue(QObject):
     def _display(self, loaded: Loaded) -> None:
         assert self._project is not None
         name, item = loaded.name, self._project.items[loaded.name]
-        self._image = Image(loaded.pixels, name=name, rgb=True)
-        self._viewer.add_layer(self._image)
+        self._image = self._layer_of(loaded)
         self._seconds, self._seen = item.seconds, monotonic()
         if self._table is not None:
             self._table.mark(name)
@@ -326,9 +326,23 @@ class Queue(QObject):
         self.shown.emit(self._image)
         self._look_ahead()
 
+    def _layer_of(self, loaded: Loaded) -> Image:
+        """Return the image's layer: a new one, unless a crashed session was restored and it is there already."""
+        assert self._project is not None
+        path = str(self._project.image(loaded.name).resolve())
+        for layer in self._viewer.layers:
+            if isinstance(layer, Image) and layer.source.path == path and self._session.mask_layer(layer) is not None:
+                return layer
+        with layer_source(path=path):
+            image = Image(loaded.pixels, name=loaded.name, rgb=True)
+        self._viewer.add_layer(image)
+        return image
+
     def _show_mask(self, loaded: Loaded, ready: Ready | None) -> None:
         assert self._image is not None
         job = self._session.job(self._image)
+        if self._session.mask_layer(self._image) is not None:
+            return
         if loaded.saved is not None:
             saved = loaded.saved
             if saved.labels.shape == loaded.pixels.shape[:2]:
@@ -380,13 +394,15 @@ class Queue(QObject):
         elif following is not None and following not in self._ready and self._loaded[following].saved is None:
             self._fetch(self._loaded[following])
         elif self._scoring:
-            left = [item.name for item in self._project.items.values() if _unscored(item) and item.name != self._name]
-            left = [name for name in left if name not in self._loaded]
-            if left:
-                self._loader.request("ahead", partial(_load, self._project, left[0]), left[0])
-            else:
+            items = self._project.items.values()
+            left = next((item.name for item in items if _unscored(item) and item.name != self._name), None)
+            if left is None:
                 self.score()
-                self._panel.tell("All images are scored; sort the table by Disagreement")
+                self._panel.tell("All other images are scored; sort the table by Disagreement")
+            elif left in self._loaded:
+                self._fetch(self._loaded[left])
+            else:
+                self._loader.request("ahead", partial(_load, self._project, left), left)
 
     def _fetch(self, loaded: Loaded) -> None:
         request = None if loaded.saved is not None else self._request(loaded)

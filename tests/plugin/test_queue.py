@@ -1,0 +1,301 @@
+"""The queue, in a real viewer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+
+from lsegdiff_core.project import FILE, FOLDER, Project
+from napari_lsegdiff._annotate import ACCEPT_KEY, NEXT_KEY, PREVIOUS_KEY, SKIP_KEY
+
+SHAPE = (60, 80)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Five images, each of its own colour."""
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for number in range(5):
+        picture = np.full((*SHAPE, 3), 60 + 30 * number, np.uint8)
+        picture[20:40, 30:50, 0] = 250
+        iio.imwrite(frames / f"frame_{number}.png", picture)
+    return frames
+
+
+class User:
+    """What somebody at the queue does and waits for."""
+
+    def __init__(self, dock, viewer, qtbot):
+        self.dock, self.viewer, self.qtbot = dock, viewer, qtbot
+        self.queue, self.panel = dock.queue, dock.annotate
+
+    def open(self, folder: Path) -> None:
+        self.panel.folder_chosen.emit(folder)
+        self.wait("frame_0")
+
+    def wait(self, name: str) -> None:
+        self.qtbot.waitUntil(lambda: self.images == [name] and self.mask is not None, timeout=20_000)
+
+    def press(self, key: str) -> None:
+        wanted = key.replace("-", "+")
+        self.viewer.keymap[next(known for known in self.viewer.keymap if str(known) == wanted)](self.viewer)
+
+    @property
+    def images(self) -> list[str]:
+        return [layer.name for layer in self.viewer.layers if type(layer).__name__ == "Image"]
+
+    @property
+    def mask(self):
+        return next((layer for layer in self.viewer.layers if layer.name.endswith(" mask")), None)
+
+    @property
+    def items(self):
+        return self.queue.project.items
+
+    def paint(self, row: int = 5, column: int = 5, value: int = 1) -> None:
+        with self.mask.block_history():
+            self.mask.paint((row, column), value)
+
+
+@pytest.fixture
+def user(dock, viewer, qtbot, folder: Path) -> User:
+    someone = User(dock, viewer, qtbot)
+    yield someone
+    someone.queue.close_project()
+
+
+def statuses(user: User) -> list[str]:
+    return [item.status for item in user.items.values()]
+
+
+def test_folder_becomes_a_project_and_its_first_image_is_segmented(user: User, folder: Path):
+    user.open(folder)
+    assert (folder / FOLDER / FILE).is_file()
+    assert statuses(user)[0] == "predicted"
+    assert user.panel.table.model().rowCount() == 5
+    assert user.panel.progress.maximum() == 5
+    user.qtbot.waitUntil(lambda: statuses(user)[1] == "predicted", timeout=20_000)
+
+
+def test_next_image_is_ready_before_it_is_asked_for(user: User, folder: Path, calls):
+    user.open(folder)
+    user.qtbot.waitUntil(lambda: "frame_1" in user.queue._ready, timeout=20_000)
+    asked = calls.denoise
+    user.press(NEXT_KEY)
+    # at once: neither the file is read nor the network asked
+    assert user.images == ["frame_1"]
+    assert user.mask.data.any()
+    assert user.dock.images.layer.name == "frame_1"
+    assert calls.denoise == asked
+    # the probability is at hand, too: a slider works
+    before = user.mask.data.copy()
+    user.dock.refine.threshold.setValue(0.8)
+    user.qtbot.waitUntil(lambda: (user.mask.data != before).any(), timeout=10_000)
+
+
+def test_accepted_mask_is_on_disk_at_once_with_its_provenance(user: User, folder: Path):
+    user.open(folder)
+    user.paint(2, 3)
+    drawn = user.mask.data.copy()
+    user.press(ACCEPT_KEY)
+    project = folder / FOLDER
+    np.testing.assert_array_equal(iio.imread(project / "masks" / "frame_0.png", mode="P"), drawn)
+    about = json.loads((project / "masks" / "frame_0.provenance.json").read_text())
+    assert about["edited"] is True
+    assert about["image"]["name"] == "frame_0.png"
+    assert about["sampling"]["strength"] == 1.0
+    assert 0 < about["changed"] < 0.1
+    assert about["seconds"] > 0
+    assert statuses(user)[0] == "accepted"
+    assert user.panel.progress.value() == 1
+    user.wait("frame_1")
+
+
+def test_mask_that_was_left_comes_back_with_its_strokes(user: User, folder: Path):
+    user.open(folder)
+    user.paint(2, 3)
+    user.paint(30, 40, 0)
+    drawn = user.mask.data.copy()
+    assert statuses(user)[0] == "edited"
+    user.press(NEXT_KEY)
+    user.wait("frame_1")
+    assert (folder / FOLDER / "drafts" / "frame_0.png").is_file()
+    user.press(PREVIOUS_KEY)
+    user.wait("frame_0")
+    np.testing.assert_array_equal(user.mask.data, drawn)
+    assert statuses(user)[0] == "edited"
+    # the strokes are the user's still: a new run keeps them
+    with user.qtbot.waitSignal(user.dock.finished, timeout=20_000):
+        user.dock.redraw()
+    assert user.mask.data[2, 3] == 1
+    assert user.mask.data[30, 40] == 0
+
+
+def test_image_that_nobody_touched_leaves_no_draft(user: User, folder: Path):
+    user.open(folder)
+    user.press(NEXT_KEY)
+    user.wait("frame_1")
+    assert not (folder / FOLDER / "drafts").exists()
+    assert statuses(user)[0] == "predicted"
+
+
+def test_skipped_image_is_passed_over(user: User, folder: Path):
+    user.open(folder)
+    user.press(SKIP_KEY)
+    user.wait("frame_1")
+    assert statuses(user)[0] == "skipped"
+    assert user.panel.progress.value() == 1
+    user.press(ACCEPT_KEY)
+    user.wait("frame_2")
+    user.queue.show("frame_4")
+    user.wait("frame_4")
+    user.press(ACCEPT_KEY)
+    # after the last one from the top again, past what is done
+    user.wait("frame_2")
+
+
+def test_everything_is_there_after_closing_and_opening(user: User, folder: Path):
+    user.open(folder)
+    user.paint(2, 3)
+    drawn = user.mask.data.copy()
+    user.panel.notes.setText("stool below")
+    user.panel.notes.editingFinished.emit()
+    user.panel.tags.setText("blurred,  left ,blurred,")
+    user.panel.tags.editingFinished.emit()
+    user.queue.close_project()
+    assert user.images == []
+    again = Project.open(folder / FOLDER)
+    item = again.items["frame_0"]
+    assert (item.status, item.notes, item.tags) == ("edited", "stool below", ("blurred", "left"))
+    np.testing.assert_array_equal(again.load("frame_0").labels, drawn)
+    again.close()
+    user.open(folder)
+    np.testing.assert_array_equal(user.mask.data, drawn)
+    assert user.panel.tags.text() == "blurred, left"
+
+
+def test_broken_image_is_named_and_the_queue_goes_on(user: User, folder: Path):
+    (folder / "frame_1.png").write_bytes(b"no image")
+    (folder / "frame_0.png").write_bytes(b"")
+    user.panel.folder_chosen.emit(folder)
+    user.wait("frame_2")
+    assert "frame_0.png: cannot be read as an image" in user.items["frame_0"].problem
+    user.press(PREVIOUS_KEY)
+    user.qtbot.waitUntil(lambda: "frame_1.png" in user.items["frame_1"].problem, timeout=20_000)
+    user.wait("frame_2")
+    assert user.panel.table.model().index(0, 1).data() == "unreadable"
+
+
+def test_scoring_notes_how_much_samples_differ(user: User, folder: Path):
+    user.open(folder)
+    user.panel.score_button.click()
+    assert user.panel.score_button.text() == "Stop scoring"
+    user.qtbot.waitUntil(lambda: user.panel.score_button.text() == "Score all", timeout=60_000)
+    scored = [item.disagreement for name, item in user.items.items() if name != "frame_0"]
+    assert all(0 <= value <= 1 for value in scored)
+    assert set(statuses(user)) == {"predicted"}
+    assert user.images == ["frame_0"]
+
+
+def test_run_comes_before_scoring(user: User, folder: Path, calls):
+    user.open(folder)
+    calls.delay = 0.05
+    user.panel.score_button.click()
+    user.qtbot.waitUntil(lambda: not user.dock._runner.idle, timeout=10_000)
+    with user.qtbot.waitSignal(user.dock.finished, timeout=20_000) as signal:
+        user.dock.run()
+    assert signal.args == [True]
+    calls.delay = 0.0
+    user.qtbot.waitUntil(lambda: user.panel.score_button.text() == "Score all", timeout=60_000)
+
+
+def test_filter_narrows_what_next_goes_through(user: User, folder: Path):
+    user.open(folder)
+    user.panel.search.setText("FRAME_3")
+    assert user.panel.names == ["frame_3"]
+    user.press(NEXT_KEY)
+    user.wait("frame_3")
+    user.panel.search.setText("")
+    user.panel.status.setCurrentText("accepted")
+    assert user.panel.names == []
+    user.press(NEXT_KEY)
+    assert "table is empty" in user.panel.say.text()
+
+
+def test_table_sorts_by_disagreement(user: User, folder: Path):
+    user.open(folder)
+    user.qtbot.waitUntil(lambda: "frame_1" in user.queue._ready, timeout=20_000)
+    for name, value in (("frame_2", 0.9), ("frame_4", 0.4)):
+        user.queue.project.update(name, disagreement=value)
+    from qtpy.QtCore import Qt
+
+    user.panel.table.sortByColumn(2, Qt.SortOrder.DescendingOrder)
+    assert user.panel.names[:2] == ["frame_2", "frame_4"]
+
+
+def test_class_of_an_object_reaches_the_mask_and_coco(user: User, folder: Path, tmp_path: Path):
+    user.open(folder)
+    user.panel.class_chosen.emit("lumen")
+    assert user.dock._session.object_name(user.dock._shown()) == "lumen 1"
+    np.testing.assert_allclose(user.mask.colormap.map(1)[:3], [0xB3 / 255, 0x88 / 255, 1.0], atol=0.01)
+    user.press(ACCEPT_KEY)
+    user.wait("frame_1")
+    user.panel.exported.emit(tmp_path / "all.json")
+    data = json.loads((tmp_path / "all.json").read_text())
+    names = {item["id"]: item["name"] for item in data["categories"]}
+    assert [names[item["category_id"]] for item in data["annotations"]] == ["lumen"]
+    assert "masks of 1 images" in user.panel.say.text()
+
+
+def test_full_disk_keeps_the_image_on_the_canvas(user: User, folder: Path, monkeypatch: pytest.MonkeyPatch):
+    user.open(folder)
+    user.paint(2, 3)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    for key in (ACCEPT_KEY, NEXT_KEY):
+        user.press(key)
+        assert "No space left on device" in user.panel.say.text()
+        assert user.images == ["frame_0"]
+        assert user.mask.data[2, 3] == 1
+    monkeypatch.undo()
+    user.press(ACCEPT_KEY)
+    user.wait("frame_1")
+
+
+def test_second_session_is_told_and_changes_nothing(user: User, folder: Path):
+    other = Project.of_folder(folder)
+    user.panel.folder_chosen.emit(folder)
+    assert "is open in another session" in user.panel.say.text()
+    assert user.queue.project is None
+    assert not user.panel.accept_button.isEnabled()
+    other.close()
+    user.open(folder)
+
+
+def test_image_layer_that_is_deleted_can_be_shown_again(user: User, folder: Path):
+    user.open(folder)
+    user.viewer.layers.clear()
+    user.press(ACCEPT_KEY)
+    user.queue.show("frame_0")
+    user.wait("frame_0")
+
+
+def test_keys_do_nothing_without_a_project(user: User):
+    for key in (ACCEPT_KEY, SKIP_KEY, NEXT_KEY, PREVIOUS_KEY):
+        user.press(key)
+
+
+def test_keys_are_none_that_layers_of_napari_use():
+    from napari.utils.shortcuts import default_shortcuts
+
+    taken = {str(key) for keys in default_shortcuts.values() for key in keys}
+    ours = {key.replace("-", "+") for key in (ACCEPT_KEY, SKIP_KEY, NEXT_KEY, PREVIOUS_KEY)}
+    assert not ours & taken
