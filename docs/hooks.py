@@ -81,7 +81,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         if link["name"] is None:
             return f"]({uri})"
         line = line_of((ROOT / link["path"]).read_text(encoding="utf-8"), link["name"])
-        return f"]({uri}#__codelineno-0-{line})"
+        return f']({uri}#__codelineno-0-{line} "{link["path"]}, line {line}")'
 
     return LINK.sub(target, markdown)
 
