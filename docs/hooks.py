@@ -64,9 +64,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
             f"---\ntitle: {path}\nsearch: {{exclude: true}}\n---\n\n# {path}\n\n"
             f'~~~~~~ {{.{language} linenums="1"}}\n{text}\n~~~~~~\n'
         )
-        files.append(
-            File.generated(config, f"{PAGES}{path}.md", content=content, inclusion=InclusionLevel.NOT_IN_NAV)
-        )
+        files.append(File.generated(config, f"{PAGES}{path}.md", content=content, inclusion=InclusionLevel.NOT_IN_NAV))
     return files
 
 
@@ -91,7 +89,10 @@ def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files
     from latex2mathml.converter import convert
 
     if page.file.src_uri.startswith(PAGES):
-        page.present_anchor_ids = {*(page.present_anchor_ids or ()), *re.findall(r'id="(__codelineno-[\d-]+)"', content)}
+        page.present_anchor_ids = {
+            *(page.present_anchor_ids or ()),
+            *re.findall(r'id="(__codelineno-[\d-]+)"', content),
+        }
     return MATH.sub(
         lambda math: convert(html.unescape(math[2]).strip(), display="inline" if math[1] == "span" else "block"),
         content,
