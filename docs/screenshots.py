@@ -18,8 +18,8 @@ from napari_lsegdiff._widget import SegmentationDock
 
 DOCS = Path(__file__).parent
 LIMIT = 120
-# The phantom, of seeds 0 to 617, whose eight samples agree least: their mean pairwise IoU is 0.90. (Eight were drawn where
-# the first estimate is least sure; all others are above 0.97.)
+# The phantom, of seeds 0 to 617, whose eight samples agree least: their mean pairwise IoU is 0.90. (Eight were drawn
+# where the first estimate is least sure; all others are above 0.97.)
 DOUBTFUL_SEED = 284
 
 
