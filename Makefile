@@ -1,8 +1,9 @@
 # make demo [IMAGE=path]   a polyp segmented in napari (or, without a display, in demo/)
 # make test                every check of the project
 # make bench               docs/benchmarks.md from the measured results
-# make screenshots         the pictures of docs/correcting.md
-.PHONY: demo test lint bench screenshots clean
+# make screenshots         the pictures of the documentation
+# make docs                the documentation as a site, in site/
+.PHONY: demo test lint bench screenshots docs clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -27,6 +28,9 @@ screenshots: .venv/.app .venv/.system
 bench: .venv/.test
 	$(BIN)/python benchmarks/report.py
 
+docs: .venv/.docs
+	$(BIN)/mkdocs build --strict
+
 lint: .venv/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -44,6 +48,10 @@ lint: .venv/.test
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[all,test]"
 	touch $@ .venv/.app
 
+.venv/.docs: pyproject.toml constraints.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
+	touch $@
+
 # as root on Debian or Ubuntu the libraries are installed; elsewhere what is missing is said
 .venv/.system: | .venv/bin/python
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -54,4 +62,4 @@ lint: .venv/.test
 	@touch $@
 
 clean:
-	rm -rf .venv demo build src/*.egg-info
+	rm -rf .venv demo build site src/*.egg-info
