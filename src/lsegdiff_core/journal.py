@@ -127,6 +127,11 @@ class Journal:
         self._limit = LIMIT
         self._ended = False
 
+    @property
+    def recording(self) -> bool:
+        """False once the journal was closed or could not be written."""
+        return not self._ended
+
     def record(
         self,
         image: ImageId,

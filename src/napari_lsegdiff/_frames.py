@@ -65,7 +65,9 @@ def check_fit(layer: Image, frame: Frame, mask: NDArray[np.integer]) -> None:
         raise LSegDiffError(f"{layer.name}: has no frame {frame}; choose the image that the mask was made of")
     if mask.shape != (height, width):
         size = " x ".join(map(str, mask.shape))
-        raise LSegDiffError(f"{layer.name}: has {height} x {width} pixels, the mask {size}; choose the mask's own image")
+        raise LSegDiffError(
+            f"{layer.name}: has {height} x {width} pixels, the mask {size}; choose the mask's own image"
+        )
 
 
 def new_labels(image: Image, frame: Frame, mask: NDArray[np.integer]) -> Labels:
