@@ -31,7 +31,7 @@ SUFFIX = ".journal"
 VERSION = 1
 HEADER = {"lsegdiff-journal": VERSION}
 # Bytes beyond which a journal is rewritten without what later lines have overtaken.
-LIMIT = 8 * 1024**2
+LIMIT = 4 * 1024**2
 # What stands in ``locked`` where the user has not drawn.
 NO_STROKE = -1
 
@@ -126,6 +126,11 @@ class Journal:
         self._file: BinaryIO | None = None
         self._limit = LIMIT
         self._ended = False
+
+    @property
+    def recording(self) -> bool:
+        """False once the journal was closed or could not be written."""
+        return not self._ended
 
     def record(
         self,
@@ -341,10 +346,9 @@ def _decode(text: str, size: int) -> NDArray[np.int32]:
 
 
 def _paint(target: NDArray[np.int32], runs: NDArray[np.int32]) -> None:
-    starts, lengths, values = runs
-    offsets = np.cumsum(lengths) - lengths
-    where = np.arange(int(lengths.sum())) + np.repeat(starts - offsets, lengths)
-    target.reshape(-1)[where] = np.repeat(values, lengths)
+    flat = target.reshape(-1)
+    for start, length, value in runs.T.tolist():  # a list of all pixels takes ten times as long
+        flat[start : start + length] = value
 
 
 # reading

@@ -29,6 +29,11 @@ class Autosave:
         self._numbers = itertools.count(1)
         self._known: dict[Labels, ImageId] = {}
 
+    @property
+    def recording(self) -> bool:
+        """Whether changes are being written down."""
+        return self._journal is not None and self._journal.recording
+
     def follow(self, image: Image, labels: Labels) -> Moved:
         """Return what the log of the image's new mask layer must call; its table of objects is followed as well."""
         journal, source = self._journal, image.source

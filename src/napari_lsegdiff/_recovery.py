@@ -215,14 +215,16 @@ class Recovery(QObject):
 
     def _on_restore(self) -> None:
         try:
-            sentence = recover(self._viewer, self._session, self._recovered)
-            self._on_discard()
+            self.said.emit(recover(self._viewer, self._session, self._recovered))
         except LSegDiffError as error:
-            sentence = str(error)
-        self.said.emit(sentence)
+            self.said.emit(str(error))
+            return
+        if self._session.recording:  # its own journal holds by now whatever was restored
+            self._on_discard()
+        else:
+            self._clear()
 
     def _on_discard(self) -> None:
-        # the session's own journal holds by now whatever was restored
         paths = self._paths
         self._clear()
         for path in paths:

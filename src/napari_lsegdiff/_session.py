@@ -266,6 +266,11 @@ class Session:
         list_objects(log.layer, np.unique(labels).tolist(), rows=features)
         self._note(log, [frame])
 
+    @property
+    def recording(self) -> bool:
+        """Whether every change of the masks is being written down."""
+        return self._autosave.recording
+
     def keep(self, labels: Labels, recovered: Iterable[Recovered]) -> None:
         """Record the masks of a layer whose image is not at hand, until the layer is removed."""
         self._autosave.keep(labels, recovered)
