@@ -23,6 +23,7 @@ from lsegdiff_core.cli_options import (
     Seeds,
     Split,
     Zoom,
+    fractions,
     numbers,
     sampling_of,
     write_json,
@@ -172,6 +173,9 @@ def evaluate(
     seeds: Seeds = None,
     flip: Flip = None,
     zoom: Zoom = None,
+    min_confidence: Annotated[
+        str, typer.Option(help="Least certainties of a part of the mask to compare, for example 0,0.3,0.5.")
+    ] = "",
     json_file: Json = None,
 ) -> None:
     """Measure a bundle on images with masks.
@@ -189,8 +193,9 @@ def evaluate(
     predictor = Predictor(bundle, device)
     default, morphology = predictor.manifest.sampling, predictor.manifest.morphology
     settings = [
-        Setting(sampling_of(default, count, sampler, seeds, flip, zoom), morphology)
+        Setting(sampling_of(default, count, sampler, seeds, flip, zoom), replace(morphology, min_confidence=least))
         for count in numbers(steps, "--steps") or [default.steps]
+        for least in fractions(min_confidence, "--min-confidence") or [morphology.min_confidence]
     ]
     rows, summary = measure(predictor, pairs, settings)
     write_json(json_file, summary, rows, describe_run(predictor))

@@ -45,7 +45,7 @@ def measure(predictor: Predictor, pairs: Sequence[Pair], settings: Sequence[Sett
         worst = first["reconstruction_worst"]
         print(f"mask VAE round trip: Dice {first['reconstruction']:.4f}, worst image {worst:.4f}")
     if first["empty"]:
-        print(f"frames without a lesion: {first['empty']}, of which {first['false_alarms']:.0%} get a mask")
+        print(f"frames without a lesion: {first['empty']}; a false alarm is a mask on one of them")
     return rows, summary
 
 
@@ -56,6 +56,10 @@ def _seconds(value: float | None) -> str:
 def _describe(row: dict[str, Any]) -> str:
     parts = [row["sampler"], f"{row['seeds']} seed{'s' if row['seeds'] > 1 else ''}"]
     parts += [name for name in ("flip", "zoom") if row[name]]
+    parts.append(f"certainty {row['min_confidence']:g}")
+    if row["empty"]:
+        lesions = "no lesion" if row["dice_lesion"] is None else f"lesions {row['dice_lesion']:.4f}"
+        parts.append(f"{lesions}, false alarms {row['false_alarms']:.0%}")
     if "best" in row:
         parts.append(f"single {row['single']:.4f}, best {row['best']:.4f}, agreement {row['agreement']:.3f}")
     return ", ".join(parts)

@@ -80,12 +80,17 @@ def evaluate(predictor: Predictor, pairs: Sequence[Pair], settings: Sequence[Set
     for pair in pairs:
         image, truth = pair.read()
         rebuilt = dice(reconstruct(predictor, image, truth), truth) if diffusion else None
+        sampled: SamplingConfig | None = None
         for setting in distinct:
             began = time.perf_counter()
-            predictor.set_image(image, pair.image.name)
-            prediction = predictor.predict(setting.sampling).refined(setting.morphology)
+            if setting.sampling != sampled:  # settings in a row that differ in their refinement share the samples
+                predictor.set_image(image, pair.image.name)
+                prediction = predictor.predict(setting.sampling)
+                sampled, sampling_seconds = setting.sampling, time.perf_counter() - began
+                began = time.perf_counter()
+            prediction = prediction.refined(setting.morphology)
             mask = prediction.mask
-            seconds = time.perf_counter() - began
+            seconds = sampling_seconds + time.perf_counter() - began
             yield {
                 "name": pair.name,
                 **setting.fields,

@@ -158,12 +158,39 @@ def test_evaluate_counts_false_alarms_and_compares_samples(run, pairs, tiny_bund
     options = ("--steps", 1, "--seeds", 2, "--flip", "--zoom", "--no-zoom", "--json", result)
     code, out, _ = run("evaluate", "--data", pairs, "--bundle", tiny_bundle, *options)
     assert code == 0
-    assert "frames without a lesion: 1, of which 100% get a mask" in out
+    assert "frames without a lesion: 1;" in out
+    assert "false alarms 100%" in out
     data = json.loads(result.read_text())
     (line,) = data["summary"]
     assert (line["seeds"], line["flip"], line["zoom"], line["empty"]) == (2, True, False, 1)
-    assert f"ddim, 2 seeds, flip, single {line['single']:.4f}, best {line['best']:.4f}" in out
+    assert "ddim, 2 seeds, flip, certainty 0, lesions" in out
+    assert f"single {line['single']:.4f}, best {line['best']:.4f}" in out
     assert {"bundle", "method", "commit", "device", "processor", "threads"} <= set(data["run"])
+
+
+def test_evaluate_compares_certainties(run, pairs, tiny_bundle, tmp_path) -> None:
+    result = tmp_path / "result.json"
+    options = ("--steps", 1, "--min-confidence", "0,0.3,0.99", "--json", result)
+    assert run("evaluate", "--data", pairs, "--bundle", tiny_bundle, *options)[0] == 0
+    data = json.loads(result.read_text())
+    assert [row["min_confidence"] for row in data["summary"]] == [0, 0.3, 0.99]
+    found = [sum(row["found"] for row in data["images"] if row["min_confidence"] == least) for least in (0, 0.99)]
+    assert found[1] < found[0]  # random weights are sure of nothing
+    assert all(row["seconds"] > 0 for row in data["images"])
+
+
+def test_bench_review_compares_orders(run, pairs, tiny_bundle, tmp_path) -> None:
+    # the truth of one image is what the model gives, so its mask is good; the phantoms' are not what random weights give
+    model = ("--bundle", tiny_bundle, "--seeds", 2)
+    run("predict", pairs / "images" / "f0.png", *model, "--out", tmp_path / "masks")
+    (tmp_path / "masks" / "f0.png").replace(pairs / "masks" / "f0.png")
+    result = tmp_path / "result.json"
+    code, out, _ = run("bench", "review", "--data", pairs, *model, "--json", result)
+    assert code == 0
+    data = json.loads(result.read_text())
+    assert [row["score"] for row in data["summary"]] == ["disagreement", "entropy", "doubt"]
+    assert {row["name"]: row["dice"] for row in data["images"]}["f0"] == 1
+    assert f"{data['summary'][0]['bad']} of 3 masks have a Dice below 0.8" in out
 
 
 @pytest.fixture
