@@ -17,6 +17,8 @@ import pytest
         ".morphology",
         ".drawing",
         ".cli_options",
+        ".doctor",
+        ".memory",
         ".allocator",
         ".data.readers",
         ".data.splits",
