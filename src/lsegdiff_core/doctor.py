@@ -80,9 +80,10 @@ class Check:
 
     def __str__(self) -> str:
         if self.passed:
-            return f"ok on {self.device}, largest difference in probability {self.difference:.1e}"
+            return f"Passed on {self.device}, largest difference in probability {self.difference:.1e}"
         return (
-            f"replay differs on {self.device} by {self.difference:.1e} in probability (at most {TOLERANCE:.0e}); "
+            f"Not passed on {self.device}: the replay differs by {self.difference:.1e} in probability (at most "
+            f"{TOLERANCE:.0e}); "
             "this installation computes something else, try the CPU or another torch"
         )
 

@@ -140,11 +140,11 @@ class AboutPanel(QWidget):
             self.status.setText(result.line)
             self.status.setToolTip(result.details)
         elif isinstance(result, Check):
-            self.status.setText(f"{'Passed' if result.passed else 'Not passed'}: {result}")
+            self.status.setText(str(result))
         else:
             self._report = result
             self.versions.show_facts(result.versions)
-            self.devices.show_facts({**result.devices, "in use": str(memory_in_use())})
+            self.devices.show_facts({**result.devices, "memory in use": str(memory_in_use())})
             self.card.show_card(result.card)
             self.copy_button.setEnabled(True)
 
@@ -195,7 +195,9 @@ class _CardBox(QGroupBox):
         else:
             self.text.setText(f"{card.manifest.name}: {card.manifest.description}")
         self.licence.setText("" if card is None else card.manifest.licence)
-        self.validation.setText("" if card is None else card.validation or "none")
+        # a score stays on one line with its name
+        scores = "" if card is None else card.validation.replace(" ", "\u00a0").replace(",\u00a0", ", ")
+        self.validation.setText(scores or "none")
         for label, value in (
             (self.sha256, "" if card is None else card.sha256),
             (self.folder, "" if card is None else str(card.folder)),

@@ -41,11 +41,11 @@ def test_a_bundle_without_scores_has_a_card(tiny_bundle: Path, training: dict[st
 def test_check_passes_where_the_bundle_was_made(tiny_bundle: Path) -> None:
     found = check(str(tiny_bundle), "cpu")
     assert found.passed
-    assert str(found).startswith("ok on cpu")
+    assert str(found).startswith("Passed on cpu")
 
 
 @pytest.mark.parametrize("difference", [1.1 * TOLERANCE, float("nan")])
 def test_a_large_difference_does_not_pass(difference: float) -> None:
     found = Check("cuda", difference)
     assert not found.passed
-    assert "replay differs on cuda" in str(found)
+    assert "Not passed on cuda: the replay differs by" in str(found)
