@@ -25,6 +25,8 @@ import pytest
         ".data.images",
         ".data.geometry",
         ".data.phantom",
+        ".data.phantom_skin",
+        ".data.phantom_video",
     ],
 )
 def test_module_loads_without_torch_and_napari(module: str) -> None:

@@ -6,14 +6,13 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from lsegdiff_core.data.phantom import draw_phantom, grid
 
-# The built-in sample: the polyp is whole in the first half of the frames.
+# The built-in sample: a polyp that is wholly in sight at first.
 VIDEO_SAMPLE_SEED = 1
-# The wall is this much larger than a frame, so that the camera can move over it.
-_WALL_HEIGHT, _WALL_WIDTH = 1.25, 4.0
+# The camera sways up and down by this share of the frame's height.
+_SWAY = 0.04
 
 
 class Video(NamedTuple):
@@ -24,7 +23,7 @@ class Video(NamedTuple):
     frames
         (T, H, W, 3) uint8, RGB.
     masks
-        (T, H, W) bool, True on the polyp; empty in the last frames.
+        (T, H, W) bool, True on the polyp; empty in the last quarter of the frames.
     """
 
     frames: NDArray[np.uint8]
@@ -32,7 +31,7 @@ class Video(NamedTuple):
 
 
 def draw_video(seed: int, length: int = 24, height: int = 360, width: int = 480) -> Video:
-    """Draw a video in which one polyp moves smoothly through the frame and out of it.
+    """Draw a video in which one polyp moves evenly through the frame and out of it.
 
     The same arguments always give the same video.
 
@@ -41,38 +40,32 @@ def draw_video(seed: int, length: int = 24, height: int = 360, width: int = 480)
     seed
         Non-negative; chooses everything about the video.
     length
-        Number of frames T, at least 2.
+        Number of frames T, at least 4.
     height, width
         Size of a frame in pixels.
     """
-    wall, lesion = draw_phantom(seed, round(height * _WALL_HEIGHT), round(width * _WALL_WIDTH))
-    rng = np.random.default_rng((seed, length))
+    # a wall of twice the frame's size, and mirrored around it where the camera goes beyond
+    wall, lesion = draw_phantom(seed, 2 * height, 2 * width)
+    margins = ((height, height), (width, width))
+    wall, lesion = np.pad(wall, (*margins, (0, 0)), mode="reflect"), np.pad(lesion, margins)
     rows, columns = np.nonzero(lesion)
-    middle = np.array([rows.mean(), columns.mean()])
-    # towards the longer side, and on until the polyp is out of sight with a quarter of the way left
-    side = 1 if middle[1] < lesion.shape[1] / 2 else -1
-    reach = columns.max() - middle[1] if side > 0 else middle[1] - columns.min()
-    first, out = -0.15 * width, reach + 0.5 * width
-    last = first + (out - first) / 0.75
+    row = np.clip(rows.mean(), 1.5 * height, 2.5 * height)
+    middle = columns.mean()
+    # the camera moves to the side with more room; the polyp is out of sight after three quarters of the way
+    side = 1 if middle < 2 * width else -1
+    first = -0.1 * width
+    gone = np.abs(columns - middle).max() + 0.5 * width + 1
     time = np.linspace(0, 1, length)
-    sway = 0.05 * height * np.sin(2 * np.pi * (time * rng.uniform(1, 2) + rng.uniform()))
-    centres = np.stack([np.full(length, lesion.shape[0] / 2) + sway, middle[1] + side * (first + time * (last - first))])
+    x = middle + side * (first + time / 0.75 * (gone - first))
+    y = row + _SWAY * height * np.sin(4 * np.pi * time)
 
-    y, x = grid(height, width)
-    light = (1.1 - 0.35 * (x**2 + y**2)).astype(np.float32)
-    outside = np.abs(x) * height / width + np.abs(y) > 1.65
-    frames, masks = np.zeros((length, height, width, 3), np.uint8), np.zeros((length, height, width), bool)
-    for frame, mask, centre in zip(frames, masks, centres.T, strict=True):
-        corner = centre - (height / 2, width / 2)
-        for channel in range(3):
-            shown = _window(wall[..., channel].astype(np.float32), corner, (height, width)) * light
-            frame[..., channel] = np.where(outside, 3, np.clip(np.rint(shown), 0, 255))
-        mask[:] = (_window(lesion.astype(np.float32), corner, (height, width)) >= 0.5) & ~outside
+    down, across = grid(height, width)
+    light = (1.12 - 0.3 * (across**2 + down**2))[..., None]
+    corners = np.abs(across) * height / width + np.abs(down) > 1.65
+    frames, masks = np.empty((length, height, width, 3), np.uint8), np.empty((length, height, width), bool)
+    for index in range(length):
+        top, left = round(y[index] - height / 2), round(x[index] - width / 2)
+        part = np.s_[top : top + height, left : left + width]
+        frames[index] = np.where(corners[..., None], 3, np.clip(np.rint(wall[part] * light), 0, 255))
+        masks[index] = lesion[part] & ~corners
     return Video(frames, masks)
-
-
-def _window(picture: NDArray[np.float32], corner: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float32]:
-    shown: NDArray[np.float32] = ndimage.affine_transform(
-        picture, np.ones(2), offset=corner, output_shape=shape, order=1, mode="nearest"
-    )
-    return shown
