@@ -110,7 +110,7 @@ class ModelChoice(QWidget):
         self.licence.setStyleSheet("font-size: 8pt;")
         self.device = QComboBox()
         # which there are is known only when torch is loaded
-        self.device.addItems(dict.fromkeys(("auto", settings.device)))
+        self.device.addItems(list(dict.fromkeys(["auto", settings.device])))
         self.device.setCurrentText(settings.device)
         self.steps = QLabeledSlider(Qt.Orientation.Horizontal)
         self.steps.setRange(1, MAX_STEPS)

@@ -40,7 +40,7 @@ def _open(viewer: napari.viewer.Viewer, tab: str) -> SegmentationDock:
     if dock is None:
         dock = SegmentationDock(viewer)
         viewer.window.add_dock_widget(dock, name=DOCK_NAME)
-    frame = dock.parent()
+    frame = dock.parentWidget()
     frame.show()
     frame.raise_()
     tabs = dock.findChild(QTabWidget)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,7 +92,7 @@ def load_settings() -> tuple[Settings, list[str]]:
             if wrong:
                 problems.append(f"{path}: {group}.{name}: {wrong}; the default holds")
             elif value != properties[name]["default"]:
-                values[name] = _CONVERTED.get(name, lambda given: given)(value)
+                values[name] = _CONVERTED[name](value) if name in _CONVERTED else value
     problems += [f"{path}: {name}: is not known; it is left out" for name in content]
     for problem in problems:
         logger.warning("A value in the settings is not allowed: %s", problem.removeprefix(f"{path}: "))
@@ -103,7 +103,7 @@ def _given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-_CONVERTED = {
+_CONVERTED: dict[str, Callable[[Any], object]] = {
     "opening": float,
     "closing": float,
     "smooth": float,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from lsegdiff_core.data.phantom import Array, Phantom, grid, noise
