@@ -41,8 +41,9 @@ def _open(viewer: napari.viewer.Viewer, tab: str) -> SegmentationDock:
         dock = SegmentationDock(viewer)
         viewer.window.add_dock_widget(dock, name=DOCK_NAME)
     frame = dock.parentWidget()
-    frame.show()
-    frame.raise_()
+    if frame is not None:
+        frame.show()
+        frame.raise_()
     tabs = dock.findChild(QTabWidget)
     if tabs is not None:
         titles = [tabs.tabText(index) for index in range(tabs.count())]
