@@ -11,7 +11,7 @@ LINES = 200
 LOGGERS = ("lsegdiff_core", "napari_lsegdiff")
 
 # A path may name a patient. Where it ends cannot be known, since it may hold spaces: the rest of the line goes with it.
-_PATH = re.compile(r"""(?<![^\s'"(=])(?:~|\.{1,2}|[A-Za-z]:)?[\\/].*""")
+_PATH = re.compile(r"(?<!\w)(?:~|\.{1,2}|[A-Za-z]:)?[\\/](?=\S).*|\S+[\\/](?=[^\W\d]\w).*")
 
 
 class SessionLog(logging.Handler):

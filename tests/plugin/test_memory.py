@@ -35,9 +35,9 @@ class Card:
 @pytest.fixture
 def card(monkeypatch) -> Card:
     card = Card()
-    init, denoise = Predictor.__init__, Predictor._in_parts
+    init, whole = Predictor.__init__, Predictor._in_parts
 
-    def __init__(self, bundle, device):
+    def start(self, bundle, device):
         init(self, bundle, "cpu")
         if device == "cuda":
             # the batches are those of a GPU; the tensors stay where they are
@@ -52,7 +52,7 @@ def card(monkeypatch) -> Card:
                     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
             return network(*parts)
 
-        return denoise(self, limited, *batches)
+        return whole(self, limited, *batches)
 
     def steps(self, *args, steps=Predictor.steps):
         prediction = yield from steps(self, *args)
@@ -60,7 +60,7 @@ def card(monkeypatch) -> Card:
             prediction.source["device"] = "cuda"
         return prediction
 
-    monkeypatch.setattr(Predictor, "__init__", __init__)
+    monkeypatch.setattr(Predictor, "__init__", start)
     monkeypatch.setattr(Predictor, "_in_parts", in_parts)
     monkeypatch.setattr(Predictor, "steps", steps)
     resolve = lsegdiff_core.predictor.resolve_device
