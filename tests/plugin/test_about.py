@@ -202,8 +202,8 @@ def test_closing_leaves_the_loggers_as_they_were(qtbot):
     [
         ("12 images/s, 3/4 of it, step 1 / 2", "12 images/s, 3/4 of it, step 1 / 2"),
         ("read /home/Jane Doe/1.png", "read …"),
-        ("read '/home/Jane Doe/1.png'", "read '…"),
-        ("read file:///home/Jane.png", "read file:…"),
+        ("read '/home/Jane Doe/1.png'", "read …"),
+        ("read file:///home/Jane.png", "read …"),
         ("read ~/Jane Doe.png", "read …"),
         ("read ../Jane Doe.png", "read …"),
         ("read frames/Jane Doe.png", "read …"),
