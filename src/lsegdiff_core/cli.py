@@ -281,35 +281,14 @@ def doctor(bundle: Bundle = "polyp", device: Device = "auto") -> None:
 
     The bundle is asked for the result that it was released with.
     """
-    import platform
-    from importlib.metadata import PackageNotFoundError, version
+    from lsegdiff_core.doctor import WARNING, check, examine
 
-    from lsegdiff_core.predictor import Predictor
-    from lsegdiff_core.release import TOLERANCE, replay_difference
-
-    versions = {"napari-lsegdiff": __version__, "python": platform.python_version()}
-    for package in ("torch", "numpy", "scikit-image", "napari"):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = "not installed"
-    for package, found in versions.items():
-        print(f"{package:16s} {found}")
-    folder = find_bundle(bundle)
-    predictor = Predictor(bundle, device)
-    manifest = predictor.manifest
-    print(f"{'device':16s} {predictor.device}")
-    print(f"{'bundle':16s} {manifest.name}: {manifest.description}")
-    print(f"{'licence':16s} {manifest.licence}")
-    print(f"{'validation':16s} {manifest.training.get('validation')}")
-    difference = replay_difference(predictor, folder)
-    if not difference <= TOLERANCE:
-        raise LSegDiffError(
-            f"bundle '{bundle}': replay differs by {difference:.1e} in probability (at most {TOLERANCE:.0e}); "
-            "this installation computes something else, try --device cpu or another torch"
-        )
-    print(f"{'replay':16s} ok, largest difference in probability {difference:.1e}")
-    print("Not a medical device.")
+    print(examine(bundle))
+    found = check(bundle, device)
+    if not found.passed:
+        raise LSegDiffError(f"bundle '{bundle}': {found}")
+    print(f"{'replay':16s} {found}")
+    print(WARNING)
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 from collections.abc import Callable, Generator
 from dataclasses import replace
 from functools import partial
@@ -24,12 +25,14 @@ from lsegdiff_core.diffusion.samplers import SAMPLERS
 from lsegdiff_core.diffusion.schedule import sampling_sigmas
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.hints import Hints, paste
+from lsegdiff_core.memory import ran_out_of_memory, release_memory
 from lsegdiff_core.models.hint_encoder import with_hints
 from lsegdiff_core.models.mask_vae import STRIDE
 from lsegdiff_core.models.networks import place
 from lsegdiff_core.prediction import Prediction
 
 keep_large_buffers()
+logger = logging.getLogger(__name__)
 
 
 class Progress(NamedTuple):
@@ -141,6 +144,8 @@ class Predictor:
             place(network, self.device)
         self.identity = {"name": self.manifest.name, "sha256": bundle_hash(folder)}
         self._image: _Image | None = None
+        self._most: int | None = None  # samples that a network takes at once; None is all
+        self._take_all()
 
     @property
     def size(self) -> int:
@@ -186,13 +191,28 @@ class Predictor:
         flags: contextlib.AbstractContextManager[object] = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
         return flags
 
-    def _parts(self, batch: Tensor) -> tuple[Tensor, ...]:
-        """Split a batch on the CPU into its samples.
+    def _take_all(self) -> None:
+        """Ask about all samples at once, but on the CPU one by one.
 
         Kernels differ in their last bits with the batch's size, and a sampler magnifies that: heun's first step by
         twenty. One by one a seed gives the same sample whatever stands beside it; eight seeds take 40 % more time.
         """
-        return torch.split(batch, 1) if self.device.type == "cpu" else (batch,)
+        self._most = 1 if self.device.type == "cpu" else None
+
+    def _in_parts(self, network: Callable[..., Tensor], *batches: Tensor) -> Tensor:
+        """Ask a network about all samples (K, …), half as many at once whenever they do not fit into memory."""
+        while True:
+            most = self._most or len(batches[0])
+            try:
+                parts = zip(*(torch.split(batch, most) for batch in batches), strict=True)
+                return torch.cat([network(*part) for part in parts])
+            except RuntimeError as error:
+                if most == 1 or not ran_out_of_memory(error):
+                    raise
+            # only out here is the attempt's memory free: the exception's traceback held it
+            self._most = (most + 1) // 2
+            logger.warning("Out of memory on %s: going on with %d samples at once", self.device, self._most)
+            release_memory()
 
     def encode(self, square: NDArray[np.uint8]) -> list[Tensor]:
         """Return the condition for a square RGB image (S, S, 3) uint8: a pyramid of features, batch 1."""
@@ -204,12 +224,14 @@ class Predictor:
     def denoise(self, z: Tensor, sigma: float, cond: list[Tensor]) -> Tensor:
         """Return the denoiser's estimate of z0 for ``z`` (K, C, h, w), under one condition for all K."""
         levels = torch.full((len(z),), sigma, dtype=torch.float32, device=self.device)
-        estimates = []
+
+        def ask(part: Tensor, level: Tensor) -> Tensor:
+            shared = [features.expand(len(part), -1, -1, -1) for features in cond]
+            estimate: Tensor = self.networks.denoiser(part, level, shared)
+            return estimate
+
         with self._full_precision():
-            for part, level in zip(self._parts(z), self._parts(levels), strict=True):
-                shared = [features.expand(len(part), -1, -1, -1) for features in cond]
-                estimates.append(self.networks.denoiser(part, level, shared))
-        return torch.cat(estimates)
+            return self._in_parts(ask, z, levels)
 
     def encode_mask(self, mask: Tensor) -> Tensor:
         """Return the latent (B, C, h, w) of square masks (B, 1, S, S) float32 of 0 and 1, scaled to unit variance."""
@@ -220,8 +242,8 @@ class Predictor:
     def decode(self, z: Tensor) -> NDArray[np.float32]:
         """Return the probabilities (K, S, S) float32 of the latents ``z`` (K, C, h, w)."""
         with self._full_precision():
-            logits = [self.networks.vae.decode(part / self.networks.latent_scale) for part in self._parts(z)]
-        probability: NDArray[np.float32] = torch.cat(logits)[:, 0].sigmoid().cpu().numpy()
+            logits = self._in_parts(self.networks.vae.decode, z / self.networks.latent_scale)
+        probability: NDArray[np.float32] = logits[:, 0].sigmoid().cpu().numpy()
         return probability
 
     def encode_hints(self, planes: NDArray[np.float32]) -> Tensor:
@@ -261,6 +283,7 @@ class Predictor:
             raise LSegDiffError("image: none is set; call set_image first")
         rgb, view, image = self._image
         sampling = self.effective(sampling or self.manifest.sampling)
+        self._take_all()
         current = None if hints is None else hints.current
         if sampling.strength < 1 and current is None:
             raise LSegDiffError(f"strength: {sampling.strength} keeps a part of a mask, but none is given; give 1")
@@ -290,6 +313,7 @@ class Predictor:
             "sampling": to_dict(sampling),
             "hints": None if hints is None else hints.provenance,
             "device": str(self.device),
+            "batch": self._most or len(sampling.seeds),
             "versions": {
                 "napari-lsegdiff": lsegdiff_core.__version__,
                 "torch": torch.__version__,

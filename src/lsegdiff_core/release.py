@@ -1,19 +1,16 @@
-"""From a finished training to a bundle, and the check that a bundle still does what it did."""
+"""From a finished training to a bundle."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
-from lsegdiff_core.bundle import Manifest, read_replay, save_bundle
+from lsegdiff_core.bundle import Manifest, save_bundle
 from lsegdiff_core.config import SamplingConfig, to_dict
 from lsegdiff_core.data.phantom import draw_phantom
 from lsegdiff_core.predictor import Predictor
 from lsegdiff_core.training.config import TrainConfig
 from lsegdiff_core.training.run import collect
 
-TOLERANCE = 1e-4
 REPLAY_SEED = 2
 
 
@@ -54,10 +51,3 @@ def release(
     # the predictor has read the weights as they are stored, in half precision
     predictor.set_image(image)
     return save_bundle(folder, manifest, networks, replay=(image, predictor.predict().probability))
-
-
-def replay_difference(predictor: Predictor, folder: Path) -> float:
-    """Return the largest difference in probability between the bundle's test result and this machine's."""
-    image, expected = read_replay(folder)
-    predictor.set_image(image)
-    return float(np.abs(predictor.predict().probability - expected).max())

@@ -16,6 +16,7 @@ from lsegdiff_core.config import MAX_STEPS, SAMPLER_NAMES, SamplingConfig
 from lsegdiff_core.errors import LSegDiffError
 from napari_lsegdiff._controls import row
 from napari_lsegdiff._overlays import is_overlay
+from napari_lsegdiff._settings import UNSET, Settings
 
 MAX_SEEDS = 16
 OTHER = "Other folder…"
@@ -88,7 +89,7 @@ def _is_picture(layer: object) -> TypeGuard[Image]:
 
 
 class ModelChoice(QWidget):
-    """Image, bundle, device and sampling, in one form.
+    """Image, bundle, device and sampling, in one form; ``settings`` go before what a bundle suggests.
 
     ``chosen`` carries the manifest of a newly chosen bundle, ``failed`` an error of a folder that is none.
     """
@@ -96,8 +97,9 @@ class ModelChoice(QWidget):
     chosen = Signal(object)
     failed = Signal(object)
 
-    def __init__(self, images: ImageChoice, parent: QWidget | None = None) -> None:
+    def __init__(self, images: ImageChoice, settings: Settings = UNSET, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._settings = settings
         self.model = QComboBox()
         self.model.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.model.setMinimumContentsLength(12)
@@ -107,7 +109,9 @@ class ModelChoice(QWidget):
         # napari's own style sheet sets the size of every text, so a font alone would not do
         self.licence.setStyleSheet("font-size: 8pt;")
         self.device = QComboBox()
-        self.device.addItem("auto")
+        # which there are is known only when torch is loaded
+        self.device.addItems(list(dict.fromkeys(["auto", settings.device])))
+        self.device.setCurrentText(settings.device)
         self.steps = QLabeledSlider(Qt.Orientation.Horizontal)
         self.steps.setRange(1, MAX_STEPS)
         self.sampler = QComboBox()
@@ -153,7 +157,7 @@ class ModelChoice(QWidget):
             self.model.setCurrentIndex(-1)
             self.model.setPlaceholderText("Choose a model…")
             self._describe(None)
-            self._show_sampling(SamplingConfig())
+            self._show_sampling(settings.sampling(SamplingConfig()))
 
     @property
     def bundle(self) -> str | None:
@@ -185,7 +189,7 @@ class ModelChoice(QWidget):
         self._folder = bundle
         self._select(bundle)
         self._describe(manifest)
-        self._show_sampling(manifest.sampling)
+        self._show_sampling(self._settings.sampling(manifest.sampling))
         self.chosen.emit(manifest)
 
     def show_devices(self, names: list[str]) -> None:

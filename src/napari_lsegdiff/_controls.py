@@ -84,7 +84,7 @@ class RefineControls(QGroupBox):
         form.addRow(self.reset_button)
         self.fill_holes.setToolTip("Fills holes in the mask")
         self.keep_largest.setToolTip("Keeps only the largest piece of the mask")
-        self.reset_button.setToolTip("Back to the model's own threshold, without morphology")
+        self.reset_button.setToolTip("Back to what your settings say, and to what the model suggests for the rest")
         for slider in self._sliders:
             slider.sliderPressed.connect(self._new_gesture)
             slider.sliderReleased.connect(self._new_gesture)
@@ -108,7 +108,7 @@ class RefineControls(QGroupBox):
         )
 
     def set_default(self, morphology: MorphologyConfig) -> None:
-        """Show what the model suggests and come back to it on Reset."""
+        """Show what the model suggests, or the user's settings say, and come back to it on Reset."""
         self._default = morphology
         self.show_morphology(morphology)
 

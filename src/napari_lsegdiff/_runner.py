@@ -7,6 +7,7 @@ from typing import Any
 from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, Signal
 
+from lsegdiff_core.memory import Memory, memory_in_use
 from napari_lsegdiff._worker import Devices, Failed, Finished, PredictorCache, Request, Update, segment
 
 
@@ -67,6 +68,14 @@ class Runner(QObject):
         self._wanted = self._ahead = None
         if self._worker is not None:
             self._worker.quit()
+
+    def unload(self) -> tuple[Memory, Memory] | None:
+        """Free the model and return the memory in use before and after; None, and nothing done, during a run."""
+        if not self.idle:
+            return None
+        before = memory_in_use()
+        self._cache.clear()
+        return before, memory_in_use()
 
     def _begin(self) -> None:
         self._request = self._wanted or self._ahead

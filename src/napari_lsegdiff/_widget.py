@@ -17,19 +17,21 @@ from qtpy.QtWidgets import QFileDialog, QGroupBox, QPushButton, QStyle, QTabWidg
 from lsegdiff_core.bundle import Manifest
 from lsegdiff_core.config import MorphologyConfig
 from lsegdiff_core.errors import LSegDiffError
+from lsegdiff_core.journal import Journal, default_folder
+from napari_lsegdiff._about import AboutPanel
 from napari_lsegdiff._annotate import ACCEPT_KEY, NEXT_KEY, PREVIOUS_KEY, SKIP_KEY, AnnotatePanel
 from napari_lsegdiff._choices import ImageChoice, ModelChoice
 from napari_lsegdiff._controls import RefineControls, scrolled
 from napari_lsegdiff._correct import KEY, CorrectPanel, Gallery
 from napari_lsegdiff._correction import Correction
+from napari_lsegdiff._landing import Landing
 from napari_lsegdiff._panels import ExportPanel, RunPanel
 from napari_lsegdiff._queue import Queue
+from napari_lsegdiff._recovery import Recovery, RecoveryBar
 from napari_lsegdiff._runner import Runner
 from napari_lsegdiff._session import Job, Refined, Session
-from napari_lsegdiff._worker import Devices, Failed, Finished, NewestWins, Preview, Request, Source, Stage, Update
-
-# While the user is drawing, a mask waits this long before it tries again, in milliseconds.
-RETRY = 30
+from napari_lsegdiff._settings import load_settings
+from napari_lsegdiff._worker import Devices, Failed, Finished, Preview, Request, Source, Stage, Update
 
 
 class _Closers:
@@ -62,19 +64,21 @@ class SegmentationDock(QWidget):
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self._viewer = napari_viewer
-        self._session = Session(napari_viewer, self._on_layer_changed)
+        self._settings, self._problems = load_settings()
+        journals = self._settings.autosave_folder or default_folder()
+        self._journal = Journal(journals, self._on_error)
+        self._session = Session(napari_viewer, self._on_layer_changed, self._journal)
+        self.recovery_bar = RecoveryBar()
+        self._recovery = Recovery(napari_viewer, self._session, self.recovery_bar, journals, self)
         self._runner = Runner(self)
-        self._refiner = NewestWins(self)
+        self._arrivals = Landing(self._session, self)
         self._closers = _Closers()
         self._running: Job | None = None
         self._landing: tuple[Job, int] | None = None  # a run that has its result, which is on its way to the canvas
         self._again = False  # a stroke came when the run could not be stopped any more
         self._started = 0.0
         self._suggested: MorphologyConfig | None = None  # by a model that was chosen since the last run
-        self._unwritten: dict[Job, tuple[Refined, int | None]] = {}
-        self._retry = QTimer(self)
-        self._retry.setInterval(RETRY)
-        self._retry.timeout.connect(self._write_waiting)
+        self._note = ""  # what a run has to say beside its mask
         self._soon = QTimer(self)
         self._soon.setSingleShot(True)
         self._soon.timeout.connect(self.redraw)
@@ -88,7 +92,7 @@ class SegmentationDock(QWidget):
         self.open_button.setIcon(self.style().standardIcon(QStyle.StandardPixmap.SP_DialogOpenButton))
         self.open_button.setToolTip("Open one or several image files as layers")
         self.images = ImageChoice(self._viewer)
-        self.choices = ModelChoice(self.images)
+        self.choices = ModelChoice(self.images, self._settings)
         self.panel = RunPanel()
         self.correct = CorrectPanel()
         self.gallery = Gallery()
@@ -96,6 +100,7 @@ class SegmentationDock(QWidget):
         self.exporter = ExportPanel()
         self._correction = Correction(self._viewer, self._session, self.correct, self.gallery, self)
 
+        self.about = AboutPanel()
         self.annotate = AnnotatePanel()
         self.queue = Queue(
             self._viewer, self._session, self._runner, self.annotate, self._ahead, lambda: self.refine.morphology, self
@@ -109,8 +114,10 @@ class SegmentationDock(QWidget):
         self.tabs = QTabWidget()
         self.tabs.addTab(scrolled(*parts), "Segment")
         self.tabs.addTab(scrolled(self.annotate), "Annotate")
+        self.tabs.addTab(scrolled(self.about), "About")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.recovery_bar)
         layout.addWidget(self.tabs)
         self.setMinimumWidth(320)
 
@@ -127,8 +134,12 @@ class SegmentationDock(QWidget):
         self._correction.adopted.connect(self._on_adopted)
         self.exporter.chosen.connect(self._on_export)
         self._runner.updated.connect(self._on_update)
-        self._refiner.done.connect(self._on_refined)
+        self._arrivals.written.connect(self._on_written)
+        self._arrivals.failed.connect(self._on_not_written)
         self.queue.wanted.connect(self.run)
+        self.choices.device.currentTextChanged.connect(self._show_about)
+        self.about.unload.connect(lambda: self.about.show_unloaded(self._runner.unload()))
+        self._recovery.said.connect(self.panel.say)
         layers, dims = self._viewer.layers, self._viewer.dims
         layers.events.removed.connect(self._on_removed)
         layers.selection.events.active.connect(self._on_active)
@@ -138,10 +149,12 @@ class SegmentationDock(QWidget):
             self._unbind_keys,
             self._runner.close,
             self._soon.stop,
-            self._refiner.close,
+            self._arrivals.close,
+            self._journal.close,
             self._session.close,
             self._correction.close,
             self.queue.close,
+            self.about.close_events,
             self.images.close_events,
             partial(dims.events.current_step.disconnect, self._on_shown),
             partial(layers.selection.events.active.disconnect, self._on_active),
@@ -160,6 +173,9 @@ class SegmentationDock(QWidget):
         self.destroyed.connect(self._closers.close)
         if self.choices.bundle is not None:
             self.choices.choose(self.choices.bundle)
+        for problem in self._problems:
+            self.panel.say(problem)
+        self._recovery.look()
         self._on_shown()
 
     def _unbind_keys(self) -> None:
@@ -264,7 +280,7 @@ class SegmentationDock(QWidget):
                 if self._suggested is not None:
                     self.refine.show_morphology(self._suggested)
                     self._suggested = None
-                self._landing = (self._running, run)
+                self._landing, self._note = (self._running, run), update.note
                 self.queue.sampled(self._running.image, update.prediction)
                 self._refine(self._running)
             else:
@@ -300,42 +316,26 @@ class SegmentationDock(QWidget):
             run, merge = self._landing[1], None
         function = self._session.refinement(job, self.refine.morphology, run)
         if function is not None:
-            self._refiner.request(job, function, merge)
+            self._arrivals.request(job, function, merge)
         elif self._session.run(job) is not None:
             self.panel.say("This mask's probability is not at hand any more; press Run to refine it")
 
     def _on_adopted(self, job: Job, run: int) -> None:
         self._refine(job, run=run)
 
-    def _on_refined(self, result: Refined | Failed, merge: int | None) -> None:
-        if isinstance(result, Refined):
-            self._unwritten[result.job] = (result, merge)
-            self._write_waiting()
-        elif self._landing is not None:
-            self._end_run(result.line, False, result.details)
+    def _on_not_written(self, failed: Failed) -> None:
+        if self._landing is not None:
+            self._end_run(failed.line, False, failed.details)
         else:
-            self.panel.say(result.line, result.details)
+            self.panel.say(failed.line, failed.details)
 
-    def _write_waiting(self) -> None:
-        for key, (refined, merge) in list(self._unwritten.items()):
-            try:
-                if not self._session.write(refined, merge):
-                    continue  # the user is drawing
-            except LSegDiffError as error:
-                del self._unwritten[key]
-                self._on_refined(Failed.of(error), merge)
-                continue
-            del self._unwritten[key]
-            self.queue.masked(key.image)
-            if self._landing == (key, refined.origin.run):
-                seconds = perf_counter() - self._started
-                size = int(refined.mask.sum())
-                found = f"Mask of {size:,} px" if size else "Nothing found at this threshold"
-                self._end_run(f"{found} in {seconds:.2f} s", True)
-        if self._unwritten:
-            self._retry.start()
-        else:
-            self._retry.stop()
+    def _on_written(self, refined: Refined) -> None:
+        self.queue.masked(refined.job.image)
+        if self._landing == (refined.job, refined.origin.run):
+            seconds = perf_counter() - self._started
+            size = int(refined.mask.sum())
+            found = f"Mask of {size:,} px" if size else "Nothing found at this threshold"
+            self._end_run(f"{found} in {seconds:.2f} s" + (f"; {self._note}" if self._note else ""), True)
         self._on_mask_changed()
 
     def _shown(self) -> Job | None:
@@ -361,7 +361,7 @@ class SegmentationDock(QWidget):
         self.exporter.button.setEnabled(job is not None and self._session.mask_layer(job.image) is not None)
         self.exporter.suggested = "mask" if job is None else f"{Path(job.image.name).stem} mask"
         morphology = None if job is None else self._session.morphology(job)
-        if morphology is not None and self._refiner.idle and not self._unwritten:
+        if morphology is not None and self._arrivals.idle:
             self.refine.show_morphology(morphology)
 
     # what the user and the viewer do
@@ -375,8 +375,12 @@ class SegmentationDock(QWidget):
                 self._on_error(error)
 
     def _on_model(self, manifest: Manifest) -> None:
-        self._suggested = manifest.morphology
+        self._suggested = self._settings.morphology(manifest.morphology)
         self.refine.set_default(self._suggested)
+        self._show_about()
+
+    def _show_about(self) -> None:
+        self.about.show_model(self.choices.bundle, self.choices.device.currentText())
 
     def _on_forget(self) -> None:
         job = self._shown()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Generator, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -18,17 +19,21 @@ from lsegdiff_core.config import SamplingConfig
 from lsegdiff_core.data.geometry import Geometry
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.hints import Hints
+from lsegdiff_core.memory import ran_out_of_memory, release_memory
 from lsegdiff_core.prediction import Prediction
 
 if TYPE_CHECKING:
     from lsegdiff_core.predictor import Predictor
+
+logger = logging.getLogger(__name__)
 
 # Seconds until the first picture of the mask while it forms, and between two: a short run needs none, making the layer
 # would take longer than the run, and drawing every step cost more than the sampling.
 PREVIEW_AFTER, PREVIEW_EVERY = 0.5, 0.1
 # Encoded images that are kept: the one on the canvas, and the one that is made ready meanwhile.
 KEPT_IMAGES = 2
-OUT_OF_MEMORY = "Out of memory: choose fewer seeds or the CPU"
+OUT_OF_MEMORY = "Out of memory: close other programs or images, then run again"
+ON_THE_CPU = "on the CPU, since the GPU's memory did not suffice"
 
 
 class Stage(NamedTuple):
@@ -53,9 +58,10 @@ class Preview(NamedTuple):
 
 
 class Finished(NamedTuple):
-    """The run's result."""
+    """The run's result, and what the user should know of how it came about."""
 
     prediction: Prediction
+    note: str = ""
 
 
 class Failed(NamedTuple):
@@ -69,9 +75,10 @@ class Failed(NamedTuple):
         """Put an exception into words; nothing of it is kept, its traceback would hold the networks' memory."""
         details = f"{type(error).__name__}: {error}"
         if isinstance(error, LSegDiffError):
+            logger.warning("Refused; the reason is not kept here, it may name a file")
             return cls(" ".join(str(error).split()), details)
-        text = str(error).lower()
-        if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
+        logger.error("Failed: %s", details)
+        if ran_out_of_memory(error):
             return cls(OUT_OF_MEMORY, details)
         first = next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")
         return cls(f"Failed: {first} ({type(error).__name__})", details)
@@ -117,8 +124,16 @@ class PredictorCache:
         if key not in self._predictors:
             from lsegdiff_core.predictor import Predictor
 
-            self._predictors[key] = Predictor(bundle, device)
+            made = self._predictors[key] = Predictor(bundle, device)
+            logger.info("Loaded %s (%s…) on %s", made.identity["name"], made.identity["sha256"][:8], made.device)
         return self._predictors[key]
+
+    def clear(self) -> None:
+        """Forget every predictor and give its memory back; not while one is at work."""
+        self._predictors.clear()
+        self._images.clear()
+        release_memory()
+        logger.info("Unloaded the model")
 
     def encode(self, predictor: Predictor, image: NDArray[np.generic], name: str) -> None:
         """Give the predictor an image, unless it is one of the last that it had."""
@@ -136,36 +151,67 @@ class PredictorCache:
 def segment(cache: PredictorCache, request: Request) -> Generator[Update, None, None]:
     """Segment one frame; every ``yield`` is a place where the worker can be stopped.
 
-    Failures are yielded: a napari generator worker that raises RuntimeError never says that it ended, and most of
-    torch's errors are RuntimeErrors.
+    When a GPU has too little memory even for one sample at a time, the run is done on the CPU; the next one tries the
+    GPU again. Failures are yielded: a napari generator worker that raises RuntimeError never says that it ended, and
+    most of torch's errors are RuntimeErrors.
     """
     try:
-        yield Stage("Loading the model…")
-        predictor = cache.predictor(request.bundle, request.device)
-        from lsegdiff_core.predictor import available_devices
-
-        yield Devices(available_devices())
-        yield Stage("Reading the image…")
-        image = request.job.read()
-        yield Stage("Looking at the image…")
-        cache.encode(predictor, image, request.job.name)
-        total = request.sampling.total_steps
-        yield Stage(f"Step 0 of {total}", 0, total)
-        run = predictor.steps(request.sampling, request.hints)
-        due = monotonic() + PREVIEW_AFTER
-        while True:
-            try:
-                progress = next(run)
-            except StopIteration as end:
-                prediction = end.value
-                break
-            yield Stage(f"Step {progress.done} of {progress.total}", progress.done, progress.total)
-            if monotonic() > due and progress.done < progress.total:
-                yield Preview(progress.estimate(), progress.geometry)
-                due = monotonic() + PREVIEW_EVERY
-        yield Finished(prediction)
+        try:
+            yield from _segment(cache, request)
+            return
+        except Exception as error:
+            if not ran_out_of_memory(error) or _on_cpu(request.device):
+                raise
+        # only out here is the failed run's memory free: the exception's traceback held it
+        logger.warning("Out of memory on the GPU: going on on the CPU")
+        release_memory()
+        yield Stage("The GPU's memory does not suffice: once more on the CPU…")
+        yield from _segment(cache, replace(request, device="cpu"), ON_THE_CPU)
     except Exception as error:
         yield Failed.of(error)
+
+
+def _segment(cache: PredictorCache, request: Request, note: str = "") -> Generator[Update, None, None]:
+    yield Stage("Loading the model…")
+    predictor = cache.predictor(request.bundle, request.device)
+    from lsegdiff_core.predictor import available_devices
+
+    yield Devices(available_devices())
+    yield Stage("Reading the image…")
+    image = request.job.read()
+    yield Stage("Looking at the image…")
+    started = monotonic()
+    cache.encode(predictor, image, request.job.name)
+    total = request.sampling.total_steps
+    yield Stage(f"Step 0 of {total}", 0, total)
+    run = predictor.steps(request.sampling, request.hints)
+    due = monotonic() + PREVIEW_AFTER
+    while True:
+        try:
+            progress = next(run)
+        except StopIteration as end:
+            prediction = end.value
+            break
+        yield Stage(f"Step {progress.done} of {progress.total}", progress.done, progress.total)
+        if monotonic() > due and progress.done < progress.total:
+            yield Preview(progress.estimate(), progress.geometry)
+            due = monotonic() + PREVIEW_EVERY
+    source, seeds = prediction.source, len(prediction.source["sampling"]["seeds"])
+    if source["batch"] < seeds and source["device"] != "cpu":
+        note = f"{source['batch']} of {seeds} samples at once, since the GPU's memory did not suffice"
+    height, width = prediction.probability.shape
+    logger.info(
+        "Segmented %d x %d pixels, %d seeds, %d steps of %s on %s, %.2f s%s",
+        *(width, height, seeds, total, request.sampling.sampler, source["device"], monotonic() - started),
+        f"; {note}" if note else "",
+    )
+    yield Finished(prediction, note)
+
+
+def _on_cpu(device: str) -> bool:
+    from lsegdiff_core.predictor import resolve_device
+
+    return resolve_device(device).type == "cpu"
 
 
 class NewestWins(QObject):

@@ -18,12 +18,16 @@ import pytest
         ".morphology",
         ".drawing",
         ".cli_options",
+        ".doctor",
+        ".memory",
         ".allocator",
         ".data.readers",
         ".data.splits",
         ".data.images",
         ".data.geometry",
         ".data.phantom",
+        ".data.phantom_skin",
+        ".data.phantom_video",
     ],
 )
 def test_module_loads_without_torch_and_napari(module: str) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from time import sleep
 
 import numpy as np
@@ -149,3 +150,11 @@ def run(dock: SegmentationDock, qtbot: object) -> Run:
         return bool(signal.args[0])
 
     return press
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Keep the tests from the settings of whoever runs them; returns where settings would stand."""
+    path = tmp_path / "config" / "settings.json"
+    monkeypatch.setattr("napari_lsegdiff._settings.settings_file", lambda: path)
+    return path

@@ -31,7 +31,7 @@ def cone(centre: tuple[float, float]) -> np.ndarray:
 
 
 def settle(qtbot, dock):
-    idle = lambda: dock._refiner.idle and not dock._unwritten and dock._correction._surveyor.idle  # noqa: E731
+    idle = lambda: dock._arrivals.idle and dock._correction._surveyor.idle  # noqa: E731
     qtbot.waitUntil(lambda: idle() and not dock.running and dock._runner.idle, timeout=20_000)
 
 

@@ -21,7 +21,7 @@ from napari_lsegdiff._worker import OUT_OF_MEMORY
 
 
 def settle(qtbot, dock):
-    qtbot.waitUntil(lambda: dock._refiner.idle and not dock._unwritten, timeout=10_000)
+    qtbot.waitUntil(lambda: dock._arrivals.idle, timeout=10_000)
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # decoding in pycocotools
@@ -167,7 +167,7 @@ def test_a_mask_waits_for_the_mouse(viewer, dock, run, qtbot):
     with labels.block_history():
         labels.paint((5, 5), 1)
         dock.refine.threshold.setValue(0.8)
-        qtbot.waitUntil(lambda: bool(dock._unwritten), timeout=10_000)
+        qtbot.waitUntil(lambda: dock._arrivals.waiting, timeout=10_000)
         during = labels.data.copy()
         qtbot.wait(80)
         np.testing.assert_array_equal(labels.data, during)
@@ -336,7 +336,7 @@ def test_a_real_mouse_stroke(viewer, dock, run, qtbot):
     during = labels.data.copy()
     assert (during != model).any()
     dock.refine.threshold.setValue(0.8)
-    qtbot.waitUntil(lambda: bool(dock._unwritten), timeout=10_000)
+    qtbot.waitUntil(lambda: dock._arrivals.waiting, timeout=10_000)
     np.testing.assert_array_equal(labels.data, during)
     mouse_release_callbacks(labels, event("mouse_release", (5, 40)))
     settle(qtbot, dock)

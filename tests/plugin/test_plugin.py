@@ -10,12 +10,16 @@ from pathlib import Path
 import imageio.v3 as iio
 import numpy as np
 import pytest
+from napari._app_model import get_app_model
+from napari._app_model.constants._menus import is_menu_contributable
 from napari.layers import Labels
+from napari.plugins import _npe2
 from npe2 import PluginManifest
 
 import napari_lsegdiff
-from napari_lsegdiff._sample_data import synthetic_polyp
-from napari_lsegdiff._writer import write_labels
+from napari_lsegdiff._sample_data import synthetic_polyp, synthetic_skin_lesion, synthetic_video
+from napari_lsegdiff._widget import SegmentationDock
+from napari_lsegdiff._writer import write_coco, write_indexed
 
 NO_TORCH = """
 import sys
@@ -39,6 +43,18 @@ def test_manifest_is_valid():
     assert manifest.name == "napari-lsegdiff"
     manifest.validate_imports()
     assert [widget.display_name for widget in manifest.contributions.widgets] == ["LSegDiff"]
+    contributions = manifest.contributions
+    named = [
+        *(item.command for items in contributions.menus.values() for item in items),
+        *(item.command for item in contributions.writers),
+        *(item.command for item in contributions.sample_data),
+    ]
+    assert set(named) < {command.id for command in contributions.commands}
+    assert all(is_menu_contributable(menu) for menu in contributions.menus)
+    for group in contributions.configurations.values():
+        for setting in group.properties.values():
+            assert setting.title
+            assert setting.description
 
 
 def test_dock_opens_without_torch():
@@ -46,12 +62,74 @@ def test_dock_opens_without_torch():
     assert result.returncode == 0, result.stderr
 
 
-def test_sample_data():
-    ((image, attributes, kind),) = synthetic_polyp()
+@pytest.mark.parametrize(
+    ("sample", "shape"),
+    [
+        (synthetic_polyp, (480, 640, 3)),
+        (synthetic_skin_lesion, (480, 640, 3)),
+        (synthetic_video, (24, 360, 480, 3)),
+    ],
+)
+def test_sample_data(sample, shape):
+    ((image, attributes, kind),) = sample()
     assert kind == "image"
-    assert attributes["name"] == "Synthetic polyp"
-    assert image.shape == (480, 640, 3)
+    assert attributes["name"].startswith("Synthetic")
+    assert image.shape == shape
     assert image.dtype == np.uint8
+
+
+def test_video_opens_as_a_stack_of_colour_frames(make_napari_viewer):
+    (layer,) = make_napari_viewer().open_sample("napari-lsegdiff", "synthetic_video")
+    assert layer.rgb
+    assert layer.ndim == 3
+
+
+@pytest.mark.parametrize("command", ["segment", "annotate", "export"])
+def test_commands_open_one_dock(make_napari_viewer, command):
+    viewer = make_napari_viewer()
+    execute = get_app_model().commands.execute_command
+    for _ in range(2):
+        execute(f"napari-lsegdiff.{command}").result()
+        (dock,) = viewer.window.dock_widgets.values()
+        assert isinstance(dock, SegmentationDock)
+        assert dock._viewer is viewer, "a proxy's layers are never identical"
+        assert dock.isVisibleTo(viewer.window._qt_window)
+    if command == "export":
+        assert "no mask" in dock.status
+    # the Plugins menu finds the same dock, and puts it away
+    execute("napari-lsegdiff.dock")
+    assert not dock.parentWidget().isVisible()
+    assert len(viewer.window.dock_widgets) == 1
+
+
+def test_menus_hold_the_commands(make_napari_viewer):
+    make_napari_viewer()
+    menus = get_app_model().menus
+
+    def titles(menu):
+        return [item.command.title for item in menus.get_menu(menu) if hasattr(item, "command")]
+
+    assert "Segment an image… (LSegDiff)" in titles("napari/layers/segment")
+    assert "Annotate a folder of images… (LSegDiff)" in titles("napari/file/io_utilities")
+    assert "Export the mask… (LSegDiff)" in titles("napari/file/io_utilities")
+
+
+def test_the_save_dialog_offers_every_format(make_napari_viewer, tmp_path):
+    viewer = make_napari_viewer()
+    data = np.zeros((20, 30), np.uint8)
+    data[3:9, 4:20] = 3
+    layer = viewer.add_labels(data)
+    text, writers = _npe2.file_extensions_string_for_layers([layer])
+    ours = [writer for writer in writers if writer.command.startswith("napari-lsegdiff.")]
+    assert [writer.filename_extensions for writer in ours] == [[".png"], [".png"], [".json"]]
+    for writer in ours:
+        assert f"LSegDiff {writer.display_name} (*" in text
+        path = tmp_path / f"{writer.command}{writer.filename_extensions[0]}"
+        assert viewer.layers.save(str(path), selected=True, _writer=writer) == [str(path)]
+    np.testing.assert_array_equal(_ids(tmp_path / "napari-lsegdiff.write_indexed.png"), data)
+    np.testing.assert_array_equal(_ids(tmp_path / "napari-lsegdiff.write_binary.png"), (data > 0) * 255)
+    (annotation,) = json.loads((tmp_path / "napari-lsegdiff.write_coco.json").read_text())["annotations"]
+    assert (annotation["id"], annotation["area"]) == (3, 96)
 
 
 def test_save_selected_layer(make_napari_viewer, tmp_path):
@@ -72,11 +150,18 @@ def test_a_stack_is_written_frame_by_frame(tmp_path):
     data[1, 3:9, 4:20] = 1
     layer = Labels(data, metadata={"lsegdiff": {(1,): {"image": {"name": "x"}, "edited": True}}})
     layer_data, attributes, _ = layer.as_layer_data_tuple()
-    written = write_labels(str(tmp_path / "mask.png"), layer_data, attributes)
+    written = write_indexed(str(tmp_path / "mask.png"), layer_data, attributes)
     assert [Path(path).name for path in written] == ["mask_0000.png", "mask_0001.png"]
     np.testing.assert_array_equal(_ids(Path(written[1])), data[1])
     sidecar = json.loads((tmp_path / "mask_0001.provenance.json").read_text())
     assert sidecar["edited"] is True
+
+
+def test_a_stack_of_coco_files(tmp_path):
+    data = np.zeros((2, 20, 30), np.uint8)
+    data[1, 3:9, 4:20] = 1
+    written = write_coco(str(tmp_path / "mask.json"), data, {})
+    assert [len(json.loads(Path(path).read_text())["annotations"]) for path in written] == [0, 1]
 
 
 def _ids(path: Path) -> np.ndarray:

@@ -22,7 +22,7 @@ class Phantom(NamedTuple):
     image
         (H, W, 3) uint8, RGB.
     mask
-        (H, W) bool, True on the polyp.
+        (H, W) bool, True on the lesion.
     """
 
     image: NDArray[np.uint8]
@@ -44,10 +44,8 @@ def draw_phantom(seed: int, height: int = 480, width: int = 640, polyp: bool = T
         Draw a lesion; without one the mask is empty.
     """
     rng = np.random.default_rng(seed)
-    rows = np.linspace(-1, 1, height, dtype=np.float32)
-    columns = np.linspace(-width / height, width / height, width, dtype=np.float32)
-    y, x = np.meshgrid(rows, columns, indexing="ij")
-    warp = 0.12 * _noise(rng, x.shape, 4)
+    y, x = grid(height, width)
+    warp = 0.12 * noise(rng, x.shape, 4)
     wall = np.array([rng.uniform(0.62, 0.85), rng.uniform(0.28, 0.45), rng.uniform(0.2, 0.36)], dtype=np.float32)
 
     # the tube: folds are rings around a dark lumen that may lie outside the frame
@@ -56,7 +54,7 @@ def draw_phantom(seed: int, height: int = 480, width: int = 640, polyp: bool = T
     folds = np.abs(np.sin(lumen * rng.uniform(3.0, 6.0) + rng.uniform(0, np.pi))) ** rng.uniform(0.4, 0.9)
     shade = (0.62 + 0.38 * folds) * np.clip(lumen / rng.uniform(0.35, 0.8), 0.12, 1.0)
     vessels = _vessels(rng, x.shape)
-    colour = wall * (1 + 0.1 * _noise(rng, x.shape, 6)[..., None] * np.array([0.4, 1.0, 1.0], dtype=np.float32))
+    colour = wall * (1 + 0.1 * noise(rng, x.shape, 6)[..., None] * np.array([0.4, 1.0, 1.0], dtype=np.float32))
     colour = colour * (1 - vessels[..., None] * np.array([0.12, 0.4, 0.3], dtype=np.float32))
 
     mask = np.zeros(x.shape, dtype=bool)
@@ -65,7 +63,7 @@ def draw_phantom(seed: int, height: int = 480, width: int = 640, polyp: bool = T
         tint = wall * np.array(
             [rng.uniform(0.95, 1.2), rng.uniform(0.65, 1.15), rng.uniform(0.65, 1.15)], dtype=np.float32
         )
-        texture = 1 + rng.uniform(0.03, 0.12) * _noise(rng, x.shape, 24)
+        texture = 1 + rng.uniform(0.03, 0.12) * noise(rng, x.shape, 24)
         soft = ndimage.gaussian_filter(mask.astype(np.float32), height / rng.uniform(150, 400))[..., None]
         lit = ndimage.gaussian_filter(height_map, height / 120)
         gradient_y, gradient_x = np.gradient(lit)
@@ -82,7 +80,7 @@ def draw_phantom(seed: int, height: int = 480, width: int = 640, polyp: bool = T
 
     light = np.exp(-((x - rng.uniform(-0.4, 0.4)) ** 2 + (y - rng.uniform(-0.4, 0.4)) ** 2) / rng.uniform(1.2, 3.0))
     frame = frame * (0.45 + 0.75 * light)[..., None]
-    shine = _noise(rng, x.shape, 36) + 1.5 * relief * light
+    shine = noise(rng, x.shape, 36) + 1.5 * relief * light
     glare = np.asarray(shine > np.quantile(shine, rng.uniform(0.985, 0.998)), dtype=np.float32)
     frame = np.maximum(frame, 0.97 * ndimage.gaussian_filter(glare, height / 300)[..., None])
     frame = ndimage.gaussian_filter(frame, (rng.uniform(0.3, 1.4), rng.uniform(0.3, 1.4), 0))
@@ -97,7 +95,15 @@ def draw_phantom(seed: int, height: int = 480, width: int = 640, polyp: bool = T
     return Phantom(image, mask & ~outside)
 
 
-def _noise(rng: np.random.Generator, shape: tuple[int, ...], cells: int) -> Array:
+def grid(height: int, width: int) -> tuple[Array, Array]:
+    """Return y and x (H, W) of each pixel, 0 in the middle and 1 at the middle of the upper and lower edge."""
+    rows = np.linspace(-1, 1, height, dtype=np.float32)
+    columns = np.linspace(-width / height, width / height, width, dtype=np.float32)
+    y, x = np.meshgrid(rows, columns, indexing="ij")
+    return y, x
+
+
+def noise(rng: np.random.Generator, shape: tuple[int, ...], cells: int) -> Array:
     """Smooth noise of unit variance with about ``cells`` bumps along the short side."""
     columns = max(cells, int(cells * shape[1] / shape[0]))
     coarse = rng.normal(size=(cells + 3, columns + 3)).astype(np.float32)
@@ -107,8 +113,8 @@ def _noise(rng: np.random.Generator, shape: tuple[int, ...], cells: int) -> Arra
 
 
 def _vessels(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    ridge = 1 - np.abs(_noise(rng, shape, int(rng.integers(5, 10)))) / 0.08
-    patches = _noise(rng, shape, 3) > 0
+    ridge = 1 - np.abs(noise(rng, shape, int(rng.integers(5, 10)))) / 0.08
+    patches = noise(rng, shape, 3) > 0
     strength: Array = (np.clip(ridge, 0, 1) * patches * np.float32(rng.uniform(0.2, 0.9))).astype(np.float32)
     return strength
 

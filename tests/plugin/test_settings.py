@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import platformdirs
+import pytest
+import yaml
+from npe2 import PluginManifest
+
+import napari_lsegdiff
+from lsegdiff_core.config import MorphologyConfig, SamplingConfig
+from napari_lsegdiff import _settings
+from napari_lsegdiff._choices import MAX_SEEDS, ImageChoice, ModelChoice
+from napari_lsegdiff._settings import UNSET, Settings, load_settings, settings_file
+
+MANIFEST = Path(napari_lsegdiff.__file__).with_name("napari.yaml")
+SUGGESTED = SamplingConfig(steps=7, sampler="heun", seeds=(0, 1))
+MORPHOLOGY = MorphologyConfig(threshold=0.4, opening=2.0, min_confidence=0.3)
+
+
+@pytest.fixture
+def write(no_settings: Path):
+    """Write the settings file."""
+
+    def write(content: object) -> Path:
+        no_settings.parent.mkdir()
+        no_settings.write_text(content if isinstance(content, str) else json.dumps(content))
+        return no_settings
+
+    return write
+
+
+def test_without_a_file_the_model_is_followed():
+    assert load_settings() == (Settings(), [])
+    assert UNSET.sampling(SUGGESTED) == SUGGESTED
+    assert UNSET.morphology(MORPHOLOGY) == MORPHOLOGY
+
+
+def test_what_is_set_goes_before_the_model(write):
+    write(
+        {
+            "segmentation": {"steps": 12, "seeds": 3, "device": "cpu"},
+            "refinement": {"threshold": 0.6, "opening": 0, "fill_holes": "no", "min_area": 50},
+            "files": {"autosave_folder": "~/work"},
+        }
+    )
+    settings, problems = load_settings()
+    assert problems == []
+    assert settings.sampling(SUGGESTED) == SamplingConfig(steps=12, sampler="heun", seeds=(0, 1, 2))
+    assert settings.morphology(MORPHOLOGY) == MorphologyConfig(
+        threshold=0.6, opening=0.0, fill_holes=False, min_area=50, min_confidence=0.3
+    )
+    assert settings.device == "cpu"
+    assert settings.autosave_folder == Path.home() / "work"
+
+
+def test_every_default_of_the_manifest_means_that_nothing_is_set(write):
+    schema = _settings._schema()
+    write({group: {name: about["default"] for name, about in names.items()} for group, names in schema.items()})
+    assert load_settings() == (Settings(), [])
+
+
+def test_settings_and_manifest_have_the_same_fields():
+    names = [name for properties in _settings._schema().values() for name in properties]
+    assert names == list(Settings.__dataclass_fields__)
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "value", "said"),
+    [
+        ("segmentation", "steps", "many", "'many' is not of type 'integer'"),
+        ("segmentation", "steps", 51, "51 is greater than the maximum of 50"),
+        ("segmentation", "steps", True, "is not of type 'integer'"),
+        ("segmentation", "sampler", "euler", "'euler' is not one of"),
+        ("segmentation", "device", None, "None is not of type 'string'"),
+        ("refinement", "threshold", 1.5, "1.5 is greater than the maximum"),
+        ("refinement", "fill_holes", True, "is not of type 'string'"),
+        ("refinement", "roundness", 3, "is not known"),
+        ("files", "autosave_folder", 3, "is not of type 'string'"),
+    ],
+)
+def test_a_bad_value_is_named_and_left_out(write, caplog, group, name, value, said):
+    path = write({group: {name: value}, "segmentation" if group != "segmentation" else "files": {}})
+    with caplog.at_level(logging.WARNING):
+        settings, (problem,) = load_settings()
+    assert settings == Settings()
+    assert problem.startswith(f"{path}: {group}.{name}: ")
+    assert said in problem
+    assert f"{group}.{name}" in caplog.text
+    assert str(path) not in caplog.text
+
+
+def test_good_values_beside_a_bad_one_hold(write):
+    write({"segmentation": {"steps": "many", "seeds": 4}, "refinement": [], "future": {}})
+    settings, problems = load_settings()
+    assert settings == Settings(seeds=4)
+    assert len(problems) == 3
+
+
+@pytest.mark.parametrize("content", ["{", "[1, 2]", "5", "a: [", "\x00"])
+def test_a_broken_file_is_named(write, content):
+    path = write(content)
+    settings, (problem,) = load_settings()
+    assert settings == Settings()
+    assert problem.startswith(f"{path}: ")
+
+
+def test_napari_keeps_the_settings(plugin_settings, npe2pm, monkeypatch):
+    from napari.settings import get_plugin_settings
+
+    monkeypatch.setattr(_settings, "settings_file", settings_file)
+    npe2pm.register(PluginManifest.from_file(MANIFEST))
+    theirs = get_plugin_settings("napari-lsegdiff")
+    assert load_settings() == (Settings(), [])
+    theirs.segmentation.steps = 9
+    theirs.refinement.threshold = 0.7
+    theirs.files.autosave_folder = "/somewhere"
+    assert settings_file() == theirs.config_path
+    assert load_settings() == (Settings(steps=9, threshold=0.7, autosave_folder=Path("/somewhere")), [])
+
+
+def test_a_file_of_naparis_that_somebody_edited(plugin_settings, npe2pm, tmp_path, monkeypatch):
+    monkeypatch.setattr(_settings, "settings_file", settings_file)
+    npe2pm.register(PluginManifest.from_file(MANIFEST))
+    (tmp_path / "napari-lsegdiff.yaml").write_text(yaml.safe_dump({"segmentation": {"steps": "many", "seeds": 2}}))
+    settings, (problem,) = load_settings()
+    assert settings == Settings(seeds=2)
+    assert "segmentation.steps: 'many' is not" in problem
+
+
+def test_without_naparis_settings_a_file_serves(npe2pm, monkeypatch, tmp_path):
+    monkeypatch.delattr("napari.settings.get_plugin_settings")
+    monkeypatch.setattr(platformdirs, "user_config_path", lambda name: tmp_path / name)
+    assert settings_file() == tmp_path / "lsegdiff" / "settings.json"
+
+
+def test_the_form_follows_the_settings(make_napari_viewer, bundle):
+    images = ImageChoice(make_napari_viewer())
+    choices = ModelChoice(images, Settings(sampler="ddpm", seeds=MAX_SEEDS, device="cuda"))
+    choices.choose(bundle)
+    assert (choices.steps.value(), choices.sampler.currentText(), choices.seeds.value()) == (3, "ddpm", 16)
+    assert choices.device.currentText() == "cuda"
+    choices.show_devices(["cpu"])
+    assert choices.device.currentText() == "auto", "this machine has none"
+    images.close_events()
+    choices.deleteLater()
