@@ -5,12 +5,15 @@ make screenshots
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 
+import imageio.v3 as iio
 import napari
 import numpy as np
+from napari.layers import Labels
 from qtpy.QtWidgets import QApplication, QScrollArea, QWidget
 
 from lsegdiff_core.data.phantom import draw_phantom
@@ -32,6 +35,10 @@ class Person:
         self.dock = SegmentationDock(self.viewer)
         self.viewer.window.add_dock_widget(self.dock, name="LSegDiff")
         self.scroll = self.dock.findChild(QScrollArea)
+
+    @property
+    def mask(self) -> Labels | None:
+        return next((layer for layer in self.viewer.layers if layer.name.endswith(" mask")), None)
 
     def wait(self, condition: Callable[[], bool]) -> None:
         end = monotonic() + LIMIT
@@ -116,11 +123,38 @@ def compare(person: Person) -> None:
     person.picture("correcting-hypotheses")
 
 
+def annotate(person: Person) -> None:
+    """Go through a folder: one image accepted, one skipped, one corrected, the others scored."""
+    dock, viewer = person.dock, person.viewer
+    dock.gallery.agreement.setChecked(False)
+    viewer.layers.clear()
+    dock.choices.seeds.setValue(1)
+    with tempfile.TemporaryDirectory() as folder:
+        frames = Path(folder) / "colonoscopy"
+        frames.mkdir()
+        for seed in range(1, 9):
+            iio.imwrite(frames / f"frame_{seed:04d}.png", draw_phantom(seed, polyp=seed % 5 != 0).image)
+        dock.tabs.setCurrentIndex(1)
+        dock.queue.open_folder(frames)
+        for leave in (dock.queue.accept, dock.queue.skip):
+            person.wait(lambda: person.mask is not None)
+            person.pause()
+            leave()
+        person.wait(lambda: person.mask is not None)
+        person.mask.paint((60, 60), 1)
+        dock.annotate.score_button.click()
+        person.wait(lambda: dock.annotate.score_button.text() == "Score all")
+        viewer.reset_view()
+        person.picture("annotating")
+        dock.queue.close_project()
+
+
 def main() -> None:
     person = Person()
     segment(person)
     correct(person)
     compare(person)
+    annotate(person)
     person.viewer.close()
 
 

@@ -157,7 +157,7 @@ class ModelChoice(QWidget):
             self.model.setCurrentIndex(-1)
             self.model.setPlaceholderText("Choose a model…")
             self._describe(None)
-            self._show_sampling(settings.sampling(SamplingConfig()))
+            self.show_sampling(settings.sampling(SamplingConfig()))
 
     @property
     def bundle(self) -> str | None:
@@ -189,7 +189,7 @@ class ModelChoice(QWidget):
         self._folder = bundle
         self._select(bundle)
         self._describe(manifest)
-        self._show_sampling(self._settings.sampling(manifest.sampling))
+        self.show_sampling(self._settings.sampling(manifest.sampling))
         self.chosen.emit(manifest)
 
     def show_devices(self, names: list[str]) -> None:
@@ -220,7 +220,8 @@ class ModelChoice(QWidget):
             self.licence.setText(f"{licence}. {warning}" if licence else warning)
         self.licence.setToolTip("" if manifest is None else manifest.description)
 
-    def _show_sampling(self, sampling: SamplingConfig) -> None:
+    def show_sampling(self, sampling: SamplingConfig) -> None:
+        """Show how a mask is or was sampled."""
         self.steps.setValue(sampling.steps)
         self.sampler.setCurrentText(sampling.sampler)
         self.seeds.setValue(min(len(sampling.seeds), MAX_SEEDS))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -15,42 +14,23 @@ from napari.layers._source import layer_source  # viewer.open would read the fil
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
-from lsegdiff_core.config import MorphologyConfig
+from lsegdiff_core.config import SamplingConfig
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.hypotheses import disagreement
 from lsegdiff_core.prediction import Prediction
-from lsegdiff_core.project import Item, Project, Saved
+from lsegdiff_core.project import Item, Project
+from napari_lsegdiff._ahead import Ahead, Loaded, Ready
 from napari_lsegdiff._annotate import AnnotatePanel
+from napari_lsegdiff._choices import ModelChoice
+from napari_lsegdiff._controls import RefineControls
 from napari_lsegdiff._objects import Origin, read_sidecar
 from napari_lsegdiff._queue_table import QueueTable
 from napari_lsegdiff._runner import Runner
 from napari_lsegdiff._session import Refined, Session
-from napari_lsegdiff._worker import Failed, Finished, NewestWins, Request
+from napari_lsegdiff._worker import Failed
 
-# Samples that a score needs at least, and the seconds after which a user who does nothing has gone for coffee.
-SCORE_SEEDS, PAUSE = 4, 60.0
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """An image file in memory, and what was saved of it."""
-
-    name: str
-    pixels: NDArray[np.uint8]
-    saved: Saved | None
-
-    def read(self) -> NDArray[np.generic]:
-        """Return the image (H, W, 3) uint8."""
-        return self.pixels
-
-
-@dataclass(frozen=True)
-class Ready:
-    """A prediction of a loaded image, and its mask (H, W) bool under ``morphology``."""
-
-    prediction: Prediction
-    morphology: MorphologyConfig
-    mask: NDArray[np.bool_]
+# Seconds after which a user who does nothing has gone for coffee.
+PAUSE = 60.0
 
 
 class Queue(QObject):
@@ -62,10 +42,8 @@ class Queue(QObject):
         What the images are shown with, what knows their masks, and what segments them.
     panel
         The controls.
-    request
-        Returns the run that the dock's controls ask for, of any source; None without a model.
-    morphology
-        Returns how a new mask is refined.
+    choices, refine
+        How images are segmented and new masks refined; they show how a saved mask was made while it is on the canvas.
     parent
         The dock.
 
@@ -73,12 +51,9 @@ class Queue(QObject):
     ----------
     wanted
         Emitted with the image layer on the canvas when it has no mask yet and needs a run.
-    shown
-        Emitted with the image layer when an item has come onto the canvas.
     """
 
     wanted = Signal(object)
-    shown = Signal(object)
 
     def __init__(
         self,
@@ -86,29 +61,21 @@ class Queue(QObject):
         session: Session,
         runner: Runner,
         panel: AnnotatePanel,
-        request: Callable[[Loaded], Request | None],
-        morphology: Callable[[], MorphologyConfig],
+        choices: ModelChoice,
+        refine: RefineControls,
         parent: QObject,
     ) -> None:
         super().__init__(parent)
         self._viewer, self._session, self._runner, self._panel = viewer, session, runner, panel
-        self._request, self._morphology = request, morphology
+        self._choices, self._refine = choices, refine
         self._project: Project | None = None
         self._table: QueueTable | None = None
         self._name: str | None = None  # of the item on the canvas, or on its way there
         self._image: Image | None = None
-        self._loaded: dict[str, Loaded] = {}
-        self._ready: dict[str, Ready] = {}
-        self._fetching: str | None = None
-        self._scoring = False
+        self._ahead: Ahead | None = None
         self._seen = 0.0  # when the user last did something
         self._seconds = 0.0
         self._kept: NDArray[np.integer] | None = None  # the mask as it was saved, or as the model first drew it
-        self._loader = NewestWins(self)
-        self._refiner = NewestWins(self)
-        self._loader.done.connect(self._on_loaded)
-        self._refiner.done.connect(self._on_refined)
-        runner.fetched.connect(self._on_fetched)
         viewer.layers.events.removed.connect(self._on_removed)
         panel.folder_chosen.connect(self.open_folder)
         panel.list_chosen.connect(self.open_list)
@@ -145,6 +112,12 @@ class Queue(QObject):
             self._fail(error)
             return
         self._table = QueueTable(self._project, self)
+        self._ahead = Ahead(self._project, self._runner, self._choices, self._refine, self)
+        self._ahead.loaded.connect(self._display)
+        self._ahead.unreadable.connect(self._on_unreadable)
+        self._ahead.predicted.connect(self._on_predicted)
+        self._ahead.failed.connect(self._on_failed)
+        self._ahead.scored.connect(self._on_scored)
         self._panel.show_project(self._project, self._table)
         self._show_progress()
         first = next((item.name for item in self._project.items.values() if _open_still(item)), None)
@@ -157,31 +130,28 @@ class Queue(QObject):
             self._project.close()
         if self._table is not None:
             self._table.close()
-        self._project = self._table = self._name = None
-        self._drop_ahead()
+        if self._ahead is not None:
+            self._ahead.close()
+        self._project = self._table = self._ahead = self._name = None
         self._panel.show_project(None, None)
+        self._show_scoring()
 
     def close(self) -> None:
         """Save and stop."""
         self.close_project()
-        self._loader.close()
-        self._refiner.close()
         self._viewer.layers.events.removed.disconnect(self._on_removed)
 
     # one image
 
     def show(self, name: str) -> None:
         """Bring an item onto the canvas."""
-        if self._project is None or (name == self._name and self._image is not None):
+        if self._ahead is None or (name == self._name and self._image is not None):
             return
         if not self._leave():
             return
         self._name = name
-        if name in self._loaded:
-            self._display(self._loaded.pop(name))
-        else:
-            self._panel.tell(f"Loading {name}…")
-            self._loader.request("show", partial(_load, self._project, name), name)
+        self._panel.tell(f"Loading {name}…")
+        self._ahead.load(name)
 
     def step(self, by: int) -> None:
         """Go to the next item of the table (1), or to the one before (-1)."""
@@ -230,19 +200,11 @@ class Queue(QObject):
         if image is self._image and self._name is not None and len(prediction.squares) > 1:
             self._update(disagreement=round(disagreement(prediction), 4))
 
-    # many images
-
     def score(self) -> None:
         """Segment all new items in the background, or stop doing so."""
-        if self._project is None:
-            return
-        self._scoring = not self._scoring
-        self._panel.score_button.setText("Stop scoring" if self._scoring else "Score all")
-        if self._scoring:
-            self._look_ahead()
-        else:
-            self._runner.fetch(None)
-            self._fetching = None
+        if self._ahead is not None:
+            self._ahead.score(not self._ahead.scoring)
+            self._show_scoring()
 
     # within
 
@@ -314,7 +276,8 @@ class Queue(QObject):
         return True
 
     def _display(self, loaded: Loaded) -> None:
-        assert self._project is not None
+        if self._project is None or self._ahead is None or self._image is not None:
+            return
         name, item = loaded.name, self._project.items[loaded.name]
         self._image = self._layer_of(loaded)
         self._seconds, self._seen = item.seconds, monotonic()
@@ -322,9 +285,8 @@ class Queue(QObject):
             self._table.mark(name)
         self._panel.show_item(item)
         self._panel.tell("")
-        self._show_mask(loaded, self._ready.pop(name, None))
-        self.shown.emit(self._image)
-        self._look_ahead()
+        self._show_mask(loaded, self._ahead.take(name))
+        self._prepare()
 
     def _layer_of(self, loaded: Loaded) -> Image:
         """Return the image's layer: a new one, unless a crashed session was restored and it is there already."""
@@ -349,104 +311,62 @@ class Queue(QObject):
                 origins, table = read_sidecar(saved.provenance)
                 self._session.adopt(self._image, job.frame, saved.labels, saved.strokes, origins, table)
                 self._kept = self._pixels()
+                self._show_sampling(self._session.sampling(job))
                 return
             self._panel.tell(f"The saved mask of {loaded.name} has another size than its image; it is segmented anew")
+        self._show_sampling(None)
         run = None if ready is None else self._session.accept(job, ready.prediction)
-        if ready is None or run is None or ready.morphology != self._morphology():
+        if ready is None or run is None or ready.morphology != self._refine.morphology:
             self.wanted.emit(self._image)
         else:
             provenance = ready.prediction.refined(ready.morphology).provenance
             self._session.write(Refined(job, ready.mask, Origin(run, provenance)))
             self.masked(self._image)
 
-    def _on_loaded(self, loaded: Loaded | Failed, name: str) -> None:
-        if self._project is None or name not in self._project.items:
+    def _show_sampling(self, saved: SamplingConfig | None) -> None:
+        """Show how a saved mask was sampled; for others the user's own settings come back."""
+        if self._ahead is None:
             return
-        if isinstance(loaded, Failed):
-            self._on_unreadable(name, loaded)
-        elif name == self._name and self._image is None:
-            self._display(loaded)
-        else:
-            self._loaded[name] = loaded
-            self._fetch(loaded)
+        if saved is not None:
+            self._ahead.sampling = self._ahead.sampling or self._choices.sampling
+            self._choices.show_sampling(saved)
+        elif self._ahead.sampling is not None:
+            self._choices.show_sampling(self._ahead.sampling)
+            self._ahead.sampling = None
 
     def _on_unreadable(self, name: str, failed: Failed) -> None:
         self._update_item(name, problem=failed.line)
-        if name == self._name:
+        if name == self._name and self._image is None:
             following = self._following()
             self._panel.tell(f"{failed.line}. It is left out", failed.details)
             if following is not None:
-                self._name = None
                 self.show(following)
         else:
-            self._look_ahead()
+            self._prepare()
 
-    # ahead of the user
-
-    def _look_ahead(self) -> None:
-        """Load the next item, and when that is there, score the others if that is wanted."""
-        following = self._following()
-        if self._project is None or self._fetching is not None:
+    def _on_predicted(self, name: str, disagreement: float) -> None:
+        if self._project is None:
             return
-        self._drop_ahead(keep=following)
-        if following is not None and following not in self._loaded:
-            self._loader.request("ahead", partial(_load, self._project, following), following)
-        elif following is not None and following not in self._ready and self._loaded[following].saved is None:
-            self._fetch(self._loaded[following])
-        elif self._scoring:
-            items = self._project.items.values()
-            left = next((item.name for item in items if _unscored(item) and item.name != self._name), None)
-            if left is None:
-                self.score()
-                self._panel.tell("All other images are scored; sort the table by Disagreement")
-            elif left in self._loaded:
-                self._fetch(self._loaded[left])
-            else:
-                self._loader.request("ahead", partial(_load, self._project, left), left)
-
-    def _fetch(self, loaded: Loaded) -> None:
-        request = None if loaded.saved is not None else self._request(loaded)
-        if request is None or self._fetching is not None:
-            return
-        if self._scoring and len(request.sampling.seeds) < SCORE_SEEDS:
-            request = replace(request, sampling=replace(request.sampling, seeds=tuple(range(SCORE_SEEDS))))
-        self._fetching = loaded.name
-        self._runner.fetch(request)
-
-    def _on_fetched(self, request: Request, update: Finished | Failed) -> None:
-        name, self._fetching = request.job.name, None
-        if self._project is None or name not in self._project.items:
-            return
-        if isinstance(update, Failed):
-            self._panel.tell(update.line, update.details)
-            return
-        prediction = update.prediction
-        changes: dict[str, object] = {}
-        if len(prediction.squares) > 1:
-            changes["disagreement"] = round(disagreement(prediction), 4)
+        changes: dict[str, object] = {} if disagreement < 0 else {"disagreement": round(disagreement, 4)}
         if self._project.items[name].status == "new":
             changes["status"] = "predicted"
         self._update_item(name, **changes)
-        if name == self._following():
-            morphology = self._morphology()
-            self._refiner.request(name, partial(_refine, prediction, morphology), name)
-        else:
-            self._loaded.pop(name, None)
-            self._look_ahead()
 
-    def _on_refined(self, ready: Ready | Failed, name: str) -> None:
-        if isinstance(ready, Ready) and name in self._loaded:
-            self._ready[name] = ready
-        self._look_ahead()
+    def _on_scored(self) -> None:
+        self._show_scoring()
+        self._panel.tell("All other images are scored; sort the table by Disagreement")
 
-    def _drop_ahead(self, keep: str | None = None) -> None:
-        for name in [name for name in self._loaded if name != keep]:
-            del self._loaded[name]
-        for name in [name for name in self._ready if name != keep]:
-            del self._ready[name]
-        if keep is None and self._fetching is not None:
-            self._fetching = None
-            self._runner.fetch(None)
+    def _on_failed(self, failed: Failed) -> None:
+        self._show_scoring()
+        self._panel.tell(failed.line, failed.details)
+
+    def _show_scoring(self) -> None:
+        scoring = self._ahead is not None and self._ahead.scoring
+        self._panel.score_button.setText("Stop scoring" if scoring else "Score all")
+
+    def _prepare(self) -> None:
+        if self._ahead is not None:
+            self._ahead.prepare(self._following())
 
     # small things
 
@@ -515,17 +435,3 @@ class Queue(QObject):
 
 def _open_still(item: Item) -> bool:
     return item.status not in ("accepted", "skipped") and not item.problem
-
-
-def _unscored(item: Item) -> bool:
-    return item.status in ("new", "predicted") and item.disagreement < 0 and not item.problem
-
-
-def _load(project: Project, name: str) -> Loaded:
-    from lsegdiff_core.data.images import read_image
-
-    return Loaded(name, read_image(project.image(name)), project.load(name))
-
-
-def _refine(prediction: Prediction, morphology: MorphologyConfig) -> Ready:
-    return Ready(prediction, morphology, prediction.refined(morphology).mask)

@@ -7,14 +7,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 from numpy.typing import NDArray
 
-from lsegdiff_core.config import MorphologyConfig
+from lsegdiff_core.config import MorphologyConfig, SamplingConfig, from_dict
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.hints import BACKGROUND, FOREGROUND, NONE, Hints
 from lsegdiff_core.journal import Journal, Recovered, smallest_type
@@ -24,6 +24,8 @@ from napari_lsegdiff._autosave import Autosave
 from napari_lsegdiff._frames import Frame, check_fit, current_frame, frame_shape, new_labels, read_frame, widen
 from napari_lsegdiff._layers import UNLOCKED, MaskLog, Origins, check_number
 from napari_lsegdiff._objects import METADATA, Origin, describe, list_objects, set_class, sidecar, unknown_provenance
+
+T = TypeVar("T")
 
 # Runs whose probability is kept for the sliders and for undo; one of a 4000 x 3000 frame takes 96 MB.
 KEPT_PREDICTIONS = 8
@@ -317,12 +319,19 @@ class Session:
         return self._named(job, "class")
 
     def morphology(self, job: Job) -> MorphologyConfig | None:
-        """Return how the object on show was refined; None if no model made it."""
+        """Return how the object on show was refined; None if no model made it, or nobody knows."""
+        return self._made(job, "morphology", MorphologyConfig)
+
+    def sampling(self, job: Job) -> SamplingConfig | None:
+        """Return how the object on show was sampled; None if no model made it, or nobody knows."""
+        return self._made(job, "sampling", SamplingConfig)
+
+    def _made(self, job: Job, part: str, config: type[T]) -> T | None:
         origin = self._origin(job)
-        known = None if origin is None else origin.provenance.get("morphology")
+        known = None if origin is None else origin.provenance.get(part)
         try:
-            return None if known is None else MorphologyConfig(**known)
-        except (TypeError, LSegDiffError):  # of another version's mask
+            return None if known is None else from_dict(config, known)
+        except LSegDiffError:  # another version wrote it, or somebody by hand
             return None
 
     def edited(self, job: Job) -> bool:

@@ -31,7 +31,7 @@ from napari_lsegdiff._recovery import Recovery, RecoveryBar
 from napari_lsegdiff._runner import Runner
 from napari_lsegdiff._session import Job, Refined, Session
 from napari_lsegdiff._settings import load_settings
-from napari_lsegdiff._worker import Devices, Failed, Finished, Preview, Request, Source, Stage, Update
+from napari_lsegdiff._worker import Devices, Failed, Finished, Preview, Request, Stage, Update
 
 
 class _Closers:
@@ -102,9 +102,7 @@ class SegmentationDock(QWidget):
 
         self.about = AboutPanel()
         self.annotate = AnnotatePanel()
-        self.queue = Queue(
-            self._viewer, self._session, self._runner, self.annotate, self._ahead, lambda: self.refine.morphology, self
-        )
+        self.queue = Queue(self._viewer, self._session, self._runner, self.annotate, self.choices, self.refine, self)
 
         segment_box = QGroupBox("Segment")
         column = QVBoxLayout(segment_box)
@@ -247,15 +245,6 @@ class SegmentationDock(QWidget):
                     self.panel.say("Waiting for the cancelled step to end…")
                 return
         self.finished.emit(False)
-
-    def _ahead(self, source: Source) -> Request | None:
-        """Return the run of an image that is not on the canvas yet, as the controls stand."""
-        bundle = self.choices.bundle
-        return (
-            None
-            if bundle is None
-            else Request(source, bundle, self.choices.device.currentText(), self.choices.sampling)
-        )
 
     def cancel(self) -> None:
         """Stop the run; the old mask stays."""

@@ -30,6 +30,14 @@ from napari_lsegdiff._widget import SegmentationDock
 SIZE = 64
 
 
+@pytest.fixture(autouse=True)
+def journals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep the tests' journals out of the user's own folder, whose crashed sessions would be offered."""
+    folder = tmp_path / "journals"
+    monkeypatch.setattr("napari_lsegdiff._widget.default_folder", lambda: folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Folder of a tiny model with random weights."""

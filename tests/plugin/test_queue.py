@@ -84,7 +84,7 @@ def test_folder_becomes_a_project_and_its_first_image_is_segmented(user: User, f
 
 def test_next_image_is_ready_before_it_is_asked_for(user: User, folder: Path, calls):
     user.open(folder)
-    user.qtbot.waitUntil(lambda: "frame_1" in user.queue._ready, timeout=20_000)
+    user.qtbot.waitUntil(lambda: user.queue._ahead.is_ready("frame_1"), timeout=20_000)
     asked = calls.denoise
     user.press(NEXT_KEY)
     # at once: neither the file is read nor the network asked
@@ -229,7 +229,7 @@ def test_filter_narrows_what_next_goes_through(user: User, folder: Path):
 
 def test_table_sorts_by_disagreement(user: User, folder: Path):
     user.open(folder)
-    user.qtbot.waitUntil(lambda: "frame_1" in user.queue._ready, timeout=20_000)
+    user.qtbot.waitUntil(lambda: user.queue._ahead.is_ready("frame_1"), timeout=20_000)
     for name, value in (("frame_2", 0.9), ("frame_4", 0.4)):
         user.queue.project.update(name, disagreement=value)
     from qtpy.QtCore import Qt
