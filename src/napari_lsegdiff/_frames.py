@@ -64,10 +64,8 @@ def check_fit(layer: Image, frame: Frame, mask: NDArray[np.integer]) -> None:
     if len(frame) != len(leading) or not all(0 <= i < size for i, size in zip(frame, leading, strict=True)):
         raise LSegDiffError(f"{layer.name}: has no frame {frame}; choose the image that the mask was made of")
     if mask.shape != (height, width):
-        size = " x ".join(map(str, mask.shape))
-        raise LSegDiffError(
-            f"{layer.name}: has {height} x {width} pixels, the mask {size}; choose the mask's own image"
-        )
+        theirs = " x ".join(map(str, mask.shape))
+        raise LSegDiffError(f"{layer.name}: is {height} x {width} pixels, the mask {theirs}; choose the mask's image")
 
 
 def new_labels(image: Image, frame: Frame, mask: NDArray[np.integer]) -> Labels:

@@ -279,8 +279,10 @@ class MaskLog:
             if state.locked is None:
                 state.locked = np.full(state.seen.shape, UNLOCKED, dtype=np.int32)
             state.locked.reshape(-1)[locks.where] = locks.values
+        # a write that changed no pixel has no entry: undoing what came before it takes back its origins as well
+        origins = None if part.origins[forward] is state.origins else part.origins[forward]
         state.origins = part.origins[forward]
-        self._moved(part.frame, pixels, locks, None if part.origins[0] is part.origins[1] else state.origins)
+        self._moved(part.frame, pixels, locks, origins)
 
     def _strokes(self, frame: Frame) -> _Part | None:
         """Return what differs from the last known state of a frame, as the user's strokes."""

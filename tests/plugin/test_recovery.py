@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -157,18 +158,15 @@ elif end == "write":
         die()
     journal._write = half
     line(36, 3)
-elif end == "rewriting":
+else:
     session._autosave._journal._limit = 0
     journal.write_atomically.__globals__["_rename"] = lambda *_: die()
-    np.savez(folder.parent / "expected.npz", labels=layer.data, locked=session.strokes(session.job(image)))
     layer.redo()
-elif end == "now":
-    die()
 """
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system kills otherwise")
-@pytest.mark.parametrize("end", ["stroke", "write", "rewriting", "now"])
+@pytest.mark.parametrize("end", ["stroke", "write", "rewriting"])
 def test_kill_and_restore(end: str, tmp_path: Path, picture: Path, session: Session) -> None:
     folder = tmp_path / "journal"
     done = subprocess.run(
@@ -455,7 +453,7 @@ def test_a_mask_without_its_image_is_a_layer_of_its_own(
     if why == "is gone":
         picture.unlink()
     elif why == "cannot be opened":
-        picture.write_bytes(b"no picture")
+        lost = [replace(state, image=replace(state.image, reader="a plugin that is gone")) for state in lost]
     else:
         iio.imwrite(picture, np.zeros((7, 8, 3), np.uint8))
     viewer, journal = ViewerModel(), Journal(tmp_path / "second")
