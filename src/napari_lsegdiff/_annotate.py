@@ -25,15 +25,14 @@ from qtpy.QtWidgets import (
 
 from lsegdiff_core.project import STATUSES, Item, Project
 from napari_lsegdiff._controls import row
+from napari_lsegdiff._keys import DEFAULT, Shortcuts, written
 from napari_lsegdiff._queue_table import ALL, NAME_ROLE, THUMBNAIL, QueueFilter, QueueTable
 
-# Viewer keys that no layer of napari uses: what an annotator does most, on single letters.
-ACCEPT_KEY, SKIP_KEY, NEXT_KEY, PREVIOUS_KEY = "K", "Q", "N", "Shift-N"
 COCO = "annotations.json"
 
 
 class AnnotatePanel(QWidget):
-    """The controls of the queue; `Queue` does the work.
+    """The controls of the queue; `Queue` does the work. Its buttons name their ``shortcuts``.
 
     Attributes
     ----------
@@ -65,7 +64,7 @@ class AnnotatePanel(QWidget):
     class_chosen = Signal(str)
     exported = Signal(object)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, shortcuts: Shortcuts = DEFAULT, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._filter: QueueFilter | None = None
         self.open_button = QToolButton()
@@ -99,14 +98,14 @@ class AnnotatePanel(QWidget):
         self.table.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.table.setMinimumHeight(180)
 
-        self.accept_button = QPushButton(f"Accept, next ({ACCEPT_KEY})")
+        self.accept_button = QPushButton(f"Accept, next ({written(shortcuts.accept)})")
         self.accept_button.setMinimumHeight(34)
         self.accept_button.setToolTip("Saves the mask as good and goes on to the next image")
-        self.skip_button = QPushButton(f"Skip ({SKIP_KEY})")
+        self.skip_button = QPushButton(f"Skip ({written(shortcuts.skip)})")
         self.skip_button.setToolTip("Leaves this image out and goes on to the next; nothing is deleted")
-        self.previous_button = QPushButton("Previous (⇧N)")
+        self.previous_button = QPushButton(f"Previous ({written(shortcuts.previous)})")
         self.previous_button.setToolTip("The image before in the table; what you drew here is kept as a draft")
-        self.next_button = QPushButton(f"Next ({NEXT_KEY})")
+        self.next_button = QPushButton(f"Next ({written(shortcuts.next)})")
         self.next_button.setToolTip("The next image in the table; what you drew here is kept as a draft")
         self.score_button = QPushButton("Score all")
         self.score_button.setToolTip(

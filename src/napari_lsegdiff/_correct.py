@@ -23,9 +23,9 @@ from qtpy.QtWidgets import (
 from superqt import QLabeledDoubleSlider
 
 from napari_lsegdiff._controls import row
+from napari_lsegdiff._keys import DEFAULT, Shortcuts, written
 from napari_lsegdiff._pictures import icon
 
-KEY = "G"
 THUMBNAIL = 88
 # From 0.5 on a touch gains at least two thirds of the IoU that it gains at 1 (table of touches in docs/benchmarks.md).
 USEFUL = (0.5, 1.0)
@@ -40,7 +40,7 @@ class Thumb(NamedTuple):
 
 
 class CorrectPanel(QGroupBox):
-    """Re-diffuse and what goes with it."""
+    """Re-diffuse, whose button names its key, and what goes with it."""
 
     redraw = Signal()
     point = Signal(bool)
@@ -49,9 +49,9 @@ class CorrectPanel(QGroupBox):
     forget = Signal()
     strokes_shown = Signal(bool)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, shortcuts: Shortcuts = DEFAULT, parent: QWidget | None = None) -> None:
         super().__init__("Correct", parent)
-        self.redraw_button = QPushButton(f"Re-diffuse ({KEY})")
+        self.redraw_button = QPushButton(f"Re-diffuse ({written(shortcuts.rediffuse)})")
         self.redraw_button.setMinimumHeight(30)
         self.redraw_button.setToolTip(
             "Paint or erase with the layer's own brush, then let the model draw the rest again: your strokes stay"

@@ -12,6 +12,7 @@ from typing import Any
 import platformdirs
 
 from lsegdiff_core.config import MorphologyConfig, SamplingConfig
+from napari_lsegdiff._keys import DEFAULT, Shortcuts, checked
 
 PLUGIN = "napari-lsegdiff"
 
@@ -32,6 +33,8 @@ class Settings:
         As in `lsegdiff_core.config.MorphologyConfig`.
     autosave_folder
         Where work in progress is kept; None is the default place.
+    shortcuts
+        The keys.
     """
 
     steps: int | None = None
@@ -45,6 +48,7 @@ class Settings:
     fill_holes: bool | None = None
     min_area: int | None = None
     autosave_folder: Path | None = None
+    shortcuts: Shortcuts = DEFAULT
 
     def sampling(self, suggested: SamplingConfig) -> SamplingConfig:
         """Return what the model suggests, where the user set nothing else."""
@@ -93,6 +97,9 @@ def load_settings() -> tuple[Settings, list[str]]:
                 problems.append(f"{path}: {group}.{name}: {wrong}; the default holds")
             elif value != properties[name]["default"]:
                 values[name] = _CONVERTED[name](value) if name in _CONVERTED else value
+    keys = {field.name: values.pop(field.name) for field in dataclasses.fields(Shortcuts) if field.name in values}
+    values["shortcuts"], wrong_keys = checked(keys)
+    problems += [f"{path}: keys.{line}" for line in wrong_keys]
     problems += [f"{path}: {name}: is not known; it is left out" for name in content]
     for problem in problems:
         logger.warning("A value in the settings is not allowed: %s", problem.removeprefix(f"{path}: "))

@@ -19,11 +19,12 @@ from lsegdiff_core.config import MorphologyConfig
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.journal import Journal, default_folder
 from napari_lsegdiff._about import AboutPanel
-from napari_lsegdiff._annotate import ACCEPT_KEY, NEXT_KEY, PREVIOUS_KEY, SKIP_KEY, AnnotatePanel
+from napari_lsegdiff._annotate import AnnotatePanel
 from napari_lsegdiff._choices import ImageChoice, ModelChoice
 from napari_lsegdiff._controls import RefineControls, scrolled
-from napari_lsegdiff._correct import KEY, CorrectPanel, Gallery
+from napari_lsegdiff._correct import CorrectPanel, Gallery
 from napari_lsegdiff._correction import Correction
+from napari_lsegdiff._keys import Keys
 from napari_lsegdiff._landing import Landing
 from napari_lsegdiff._panels import ExportPanel, RunPanel
 from napari_lsegdiff._queue import Queue
@@ -94,14 +95,14 @@ class SegmentationDock(QWidget):
         self.images = ImageChoice(self._viewer)
         self.choices = ModelChoice(self.images, self._settings)
         self.panel = RunPanel()
-        self.correct = CorrectPanel()
+        self.correct = CorrectPanel(self._settings.shortcuts)
         self.gallery = Gallery()
         self.refine = RefineControls()
         self.exporter = ExportPanel()
         self._correction = Correction(self._viewer, self._session, self.correct, self.gallery, self)
 
         self.about = AboutPanel()
-        self.annotate = AnnotatePanel()
+        self.annotate = AnnotatePanel(self._settings.shortcuts)
         self.queue = Queue(self._viewer, self._session, self._runner, self.annotate, self.choices, self.refine, self)
 
         segment_box = QGroupBox("Segment")
@@ -144,7 +145,6 @@ class SegmentationDock(QWidget):
         dims.events.current_step.connect(self._on_shown)
         # the last ones first: nothing listens any more when the layers go
         self._closers.calls += [
-            self._unbind_keys,
             self._runner.close,
             self._soon.stop,
             self._arrivals.close,
@@ -158,15 +158,16 @@ class SegmentationDock(QWidget):
             partial(layers.selection.events.active.disconnect, self._on_active),
             partial(layers.events.removed.disconnect, self._on_removed),
         ]
-        self._keys: dict[str, Callable[[], object]] = {
-            KEY: self.redraw,
-            ACCEPT_KEY: self.queue.accept,
-            SKIP_KEY: self.queue.skip,
-            NEXT_KEY: partial(self.queue.step, 1),
-            PREVIOUS_KEY: partial(self.queue.step, -1),
+        actions: dict[str, Callable[[], object]] = {
+            "rediffuse": self.redraw,
+            "accept": self.queue.accept,
+            "skip": self.queue.skip,
+            "next": partial(self.queue.step, 1),
+            "previous": partial(self.queue.step, -1),
+            "run": self._on_run,
         }
-        for key, action in self._keys.items():
-            self._viewer.bind_key(key, lambda viewer, action=action: action(), overwrite=True)
+        keys = Keys(self._viewer, self._settings.shortcuts, actions, self)
+        self._closers.calls.append(keys.close)
         # the bound method of a dying widget would not be called any more
         self.destroyed.connect(self._closers.close)
         if self.choices.bundle is not None:
@@ -175,10 +176,6 @@ class SegmentationDock(QWidget):
             self.panel.say(problem)
         self._recovery.look()
         self._on_shown()
-
-    def _unbind_keys(self) -> None:
-        for key in self._keys:
-            self._viewer.bind_key(key, None)
 
     def event(self, event: QEvent) -> bool:
         """Stop everything when the dock is closed: napari then takes the widget out of its parent."""

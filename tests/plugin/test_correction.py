@@ -18,7 +18,7 @@ from lsegdiff_core.data.geometry import Geometry
 from lsegdiff_core.hints import BACKGROUND, FOREGROUND, NONE
 from lsegdiff_core.prediction import Prediction
 from lsegdiff_core.predictor import Predictor
-from napari_lsegdiff._correct import KEY
+from napari_lsegdiff._keys import DEFAULT
 from napari_lsegdiff._overlays import OVERLAY
 from napari_lsegdiff._worker import Preview
 
@@ -232,11 +232,11 @@ def test_the_key_redraws_and_goes_with_the_dock(viewer, dock, image, run, heard,
     assert run()
     asked = len(heard)
     with qtbot.waitSignal(dock.finished, timeout=20_000):
-        viewer.keymap[next(key for key in viewer.keymap if str(key) == KEY)](viewer)
+        viewer.keymap[next(key for key in viewer.keymap if str(key) == DEFAULT.rediffuse)](viewer)
     assert len(heard) == asked + 1
     settle(qtbot, dock)
     dock.close()
-    assert not any(str(key) == KEY for key in viewer.keymap)
+    assert not any(str(key) == DEFAULT.rediffuse for key in viewer.keymap)
 
 
 def test_points_boxes_and_outlines_are_hints(viewer, dock, image, redraw, heard, qtbot):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lsegdiff_core.project import FILE, FOLDER, Project
-from napari_lsegdiff._annotate import ACCEPT_KEY, NEXT_KEY, PREVIOUS_KEY, SKIP_KEY
+from napari_lsegdiff._keys import DEFAULT
 
 SHAPE = (60, 80)
 
@@ -86,7 +86,7 @@ def test_next_image_is_ready_before_it_is_asked_for(user: User, folder: Path, ca
     user.open(folder)
     user.qtbot.waitUntil(lambda: user.queue._ahead.is_ready("frame_1"), timeout=20_000)
     asked = calls.denoise
-    user.press(NEXT_KEY)
+    user.press(DEFAULT.next)
     # at once: neither the file is read nor the network asked
     assert user.images == ["frame_1"]
     assert user.mask.data.any()
@@ -102,7 +102,7 @@ def test_accepted_mask_is_on_disk_at_once_with_its_provenance(user: User, folder
     user.open(folder)
     user.paint(2, 3)
     drawn = user.mask.data.copy()
-    user.press(ACCEPT_KEY)
+    user.press(DEFAULT.accept)
     project = folder / FOLDER
     np.testing.assert_array_equal(iio.imread(project / "masks" / "frame_0.png", mode="P"), drawn)
     about = json.loads((project / "masks" / "frame_0.provenance.json").read_text())
@@ -122,10 +122,10 @@ def test_mask_that_was_left_comes_back_with_its_strokes(user: User, folder: Path
     user.paint(30, 40, 0)
     drawn = user.mask.data.copy()
     assert statuses(user)[0] == "edited"
-    user.press(NEXT_KEY)
+    user.press(DEFAULT.next)
     user.wait("frame_1")
     assert (folder / FOLDER / "drafts" / "frame_0.png").is_file()
-    user.press(PREVIOUS_KEY)
+    user.press(DEFAULT.previous)
     user.wait("frame_0")
     np.testing.assert_array_equal(user.mask.data, drawn)
     assert statuses(user)[0] == "edited"
@@ -138,7 +138,7 @@ def test_mask_that_was_left_comes_back_with_its_strokes(user: User, folder: Path
 
 def test_image_that_nobody_touched_leaves_no_draft(user: User, folder: Path):
     user.open(folder)
-    user.press(NEXT_KEY)
+    user.press(DEFAULT.next)
     user.wait("frame_1")
     assert not (folder / FOLDER / "drafts").exists()
     assert statuses(user)[0] == "predicted"
@@ -146,15 +146,15 @@ def test_image_that_nobody_touched_leaves_no_draft(user: User, folder: Path):
 
 def test_skipped_image_is_passed_over(user: User, folder: Path):
     user.open(folder)
-    user.press(SKIP_KEY)
+    user.press(DEFAULT.skip)
     user.wait("frame_1")
     assert statuses(user)[0] == "skipped"
     assert user.panel.progress.value() == 1
-    user.press(ACCEPT_KEY)
+    user.press(DEFAULT.accept)
     user.wait("frame_2")
     user.queue.show("frame_4")
     user.wait("frame_4")
-    user.press(ACCEPT_KEY)
+    user.press(DEFAULT.accept)
     # after the last one from the top again, past what is done
     user.wait("frame_2")
 
@@ -185,7 +185,7 @@ def test_broken_image_is_named_and_the_queue_goes_on(user: User, folder: Path):
     user.panel.folder_chosen.emit(folder)
     user.wait("frame_2")
     assert "frame_0.png: cannot be read as an image" in user.items["frame_0"].problem
-    user.press(PREVIOUS_KEY)
+    user.press(DEFAULT.previous)
     user.qtbot.waitUntil(lambda: "frame_1.png" in user.items["frame_1"].problem, timeout=20_000)
     user.wait("frame_2")
     assert user.panel.table.model().index(0, 1).data() == "unreadable"
@@ -218,12 +218,12 @@ def test_filter_narrows_what_next_goes_through(user: User, folder: Path):
     user.open(folder)
     user.panel.search.setText("FRAME_3")
     assert user.panel.names == ["frame_3"]
-    user.press(NEXT_KEY)
+    user.press(DEFAULT.next)
     user.wait("frame_3")
     user.panel.search.setText("")
     user.panel.status.setCurrentText("accepted")
     assert user.panel.names == []
-    user.press(NEXT_KEY)
+    user.press(DEFAULT.next)
     assert "table is empty" in user.panel.say.text()
 
 
@@ -243,7 +243,7 @@ def test_class_of_an_object_reaches_the_mask_and_coco(user: User, folder: Path, 
     user.panel.class_chosen.emit("lumen")
     assert user.dock._session.object_name(user.dock._shown()) == "lumen 1"
     np.testing.assert_allclose(user.mask.colormap.map(1)[:3], [0xB3 / 255, 0x88 / 255, 1.0], atol=0.01)
-    user.press(ACCEPT_KEY)
+    user.press(DEFAULT.accept)
     user.wait("frame_1")
     user.panel.exported.emit(tmp_path / "all.json")
     data = json.loads((tmp_path / "all.json").read_text())
@@ -260,13 +260,13 @@ def test_full_disk_keeps_the_image_on_the_canvas(user: User, folder: Path, monke
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    for key in (ACCEPT_KEY, NEXT_KEY):
+    for key in (DEFAULT.accept, DEFAULT.next):
         user.press(key)
         assert "No space left on device" in user.panel.say.text()
         assert user.images == ["frame_0"]
         assert user.mask.data[2, 3] == 1
     monkeypatch.undo()
-    user.press(ACCEPT_KEY)
+    user.press(DEFAULT.accept)
     user.wait("frame_1")
 
 
@@ -283,19 +283,11 @@ def test_second_session_is_told_and_changes_nothing(user: User, folder: Path):
 def test_image_layer_that_is_deleted_can_be_shown_again(user: User, folder: Path):
     user.open(folder)
     user.viewer.layers.clear()
-    user.press(ACCEPT_KEY)
+    user.press(DEFAULT.accept)
     user.queue.show("frame_0")
     user.wait("frame_0")
 
 
 def test_keys_do_nothing_without_a_project(user: User):
-    for key in (ACCEPT_KEY, SKIP_KEY, NEXT_KEY, PREVIOUS_KEY):
+    for key in (DEFAULT.accept, DEFAULT.skip, DEFAULT.next, DEFAULT.previous):
         user.press(key)
-
-
-def test_keys_are_none_that_layers_of_napari_use():
-    from napari.utils.shortcuts import default_shortcuts
-
-    taken = {str(key) for keys in default_shortcuts.values() for key in keys}
-    ours = {key.replace("-", "+") for key in (ACCEPT_KEY, SKIP_KEY, NEXT_KEY, PREVIOUS_KEY)}
-    assert not ours & taken

@@ -13,6 +13,7 @@ import napari_lsegdiff
 from lsegdiff_core.config import MorphologyConfig, SamplingConfig
 from napari_lsegdiff import _settings
 from napari_lsegdiff._choices import MAX_SEEDS, ImageChoice, ModelChoice
+from napari_lsegdiff._keys import Shortcuts
 from napari_lsegdiff._settings import UNSET, Settings, load_settings, settings_file
 
 MANIFEST = Path(napari_lsegdiff.__file__).with_name("napari.yaml")
@@ -64,7 +65,8 @@ def test_every_default_of_the_manifest_means_that_nothing_is_set(write):
 
 def test_settings_and_manifest_have_the_same_fields():
     names = [name for properties in _settings._schema().values() for name in properties]
-    assert names == list(Settings.__dataclass_fields__)
+    fields = [*Settings.__dataclass_fields__, *Shortcuts.__dataclass_fields__]
+    assert names == [name for name in fields if name != "shortcuts"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,108 @@
+"""Keys for what an annotator does most: none that napari's layers use, each of them to be changed in the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+
+from napari.components import ViewerModel
+from napari.utils.key_bindings import coerce_keybinding
+from napari.utils.shortcuts import default_shortcuts
+from qtpy.QtWidgets import QDialog, QDialogButtonBox, QFormLayout, QLabel, QWidget
+
+
+@dataclass(frozen=True)
+class Shortcuts:
+    """The key of each action, as napari writes keys."""
+
+    rediffuse: str = "G"
+    accept: str = "K"
+    skip: str = "Q"
+    next: str = "N"
+    previous: str = "Shift-N"
+    run: str = "W"
+    help: str = "H"
+
+
+DEFAULT = Shortcuts()
+MEANINGS = {
+    "rediffuse": "Re-diffuse: draw the rest again around your strokes",
+    "accept": "Accept the mask, next image",
+    "skip": "Skip the image",
+    "next": "Next image",
+    "previous": "Previous image",
+    "run": "Run, or cancel the run",
+    "help": "Show these keys",
+}
+
+
+def checked(wanted: Mapping[str, str]) -> tuple[Shortcuts, list[str]]:
+    """Return the shortcuts with the changes that are possible, and a line for each one that is not."""
+    taken = {str(key) for keys in default_shortcuts.values() for key in keys}
+    chosen = {field.name: str(field.default) for field in fields(Shortcuts)}
+    problems = []
+    for name, key in wanted.items():
+        typed = str(coerce_keybinding(key)).strip()
+        if not typed:
+            problems.append(f"{name}: '{key}' is no key; write it as K or Shift-K; the default holds")
+            continue
+        others = {str(coerce_keybinding(other)) for action, other in chosen.items() if action != name}
+        if typed in taken or typed in others:
+            problems.append(f"{name}: '{key}' is used already; the default holds")
+        else:
+            chosen[name] = key
+    return Shortcuts(**chosen), problems
+
+
+class Keys:
+    """Binds actions to the viewer's keys.
+
+    Parameters
+    ----------
+    viewer
+        Whose keys.
+    shortcuts
+        Which keys.
+    actions
+        What each does, by the names in `Shortcuts`.
+    parent
+        Of the window that lists the keys.
+    """
+
+    def __init__(
+        self, viewer: ViewerModel, shortcuts: Shortcuts, actions: Mapping[str, Callable[[], object]], parent: QWidget
+    ) -> None:
+        self._viewer, self._shortcuts, self._parent = viewer, shortcuts, parent
+        self._actions = {**actions, "help": self.show_help}
+        self._help: QDialog | None = None
+        for name, action in self._actions.items():
+            viewer.bind_key(getattr(shortcuts, name), lambda viewer, action=action: action(), overwrite=True)
+
+    def close(self) -> None:
+        """Free the keys."""
+        for name in self._actions:
+            self._viewer.bind_key(getattr(self._shortcuts, name), None)
+        if self._help is not None:
+            self._help.close()
+
+    def show_help(self) -> None:
+        """List the keys in a small window; it goes when the key is pressed again."""
+        if self._help is not None and self._help.isVisible():
+            self._help.close()
+            return
+        self._help = QDialog(self._parent)
+        self._help.setWindowTitle("Keys of LSegDiff")
+        form = QFormLayout(self._help)
+        for name, meaning in MEANINGS.items():
+            form.addRow(f"<b>{written(getattr(self._shortcuts, name))}</b>", QLabel(meaning))
+        form.addRow(QLabel("Undo and redo, brush and eraser have napari's keys: Ctrl+Alt+/ lists them."))
+        form.addRow(QLabel("Change the keys under File > Preferences > LSegDiff."))
+        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
+        buttons.rejected.connect(self._help.close)
+        form.addRow(buttons)
+        self._help.show()
+
+
+def written(key: str) -> str:
+    """Return a key as a button shows it."""
+    return key.replace("Shift-", "⇧").replace("-", "+")

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import pytest
+import yaml
+from napari.components import ViewerModel
+from napari.utils.key_bindings import coerce_keybinding
+from napari.utils.shortcuts import default_shortcuts
+from qtpy.QtWidgets import QLabel, QWidget
+
+from napari_lsegdiff._keys import DEFAULT, MEANINGS, Keys, Shortcuts, checked
+from napari_lsegdiff._settings import load_settings
+
+
+def bound(viewer: ViewerModel) -> set[str]:
+    return {str(key) for key in viewer.keymap}
+
+
+def test_default_keys_are_distinct_and_none_that_layers_of_napari_use():
+    taken = {str(key) for keys in default_shortcuts.values() for key in keys}
+    ours = [str(coerce_keybinding(key)) for key in asdict(DEFAULT).values()]
+    assert len(set(ours)) == len(ours)
+    assert not taken & set(ours)
+    assert set(asdict(DEFAULT)) == set(MEANINGS)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "problem"),
+    [
+        ({"accept": "Ctrl-K"}, ""),
+        ({"accept": "B"}, "accept: 'B' is used already"),  # napari's
+        ({"accept": "G"}, "accept: 'G' is used already"),  # ours
+        ({"accept": "no key"}, "accept: 'no key' is no key"),
+        ({"accept": ""}, "accept: '' is no key"),
+    ],
+)
+def test_keys_can_be_changed_but_not_taken_from_another(wanted: dict[str, str], problem: str):
+    shortcuts, problems = checked(wanted)
+    assert [line[: len(problem)] for line in problems] == ([problem] if problem else [])
+    assert shortcuts == (DEFAULT if problem else Shortcuts(accept="Ctrl-K"))
+
+
+def test_settings_hold_the_keys(no_settings):
+    no_settings.parent.mkdir(parents=True)
+    no_settings.write_text(yaml.safe_dump({"keys": {"skip": "J", "next": "1"}}))
+    settings, problems = load_settings()
+    assert settings.shortcuts == Shortcuts(skip="J")
+    assert problems == [f"{no_settings}: keys.next: '1' is used already; the default holds"]
+
+
+def test_keys_are_free_again_after_closing(qtbot):
+    viewer, parent, pressed = ViewerModel(), QWidget(), []
+    qtbot.addWidget(parent)
+    before = bound(viewer)
+    keys = Keys(viewer, Shortcuts(skip="J"), {"skip": lambda: pressed.append("skip")}, parent)
+    assert bound(viewer) - before == {"J", "H"}
+    viewer.keymap[coerce_keybinding("J")](viewer)
+    assert pressed == ["skip"]
+    keys.close()
+    assert bound(viewer) == before
+
+
+def test_help_lists_every_key_and_goes_again(qtbot):
+    parent = QWidget()
+    qtbot.addWidget(parent)
+    keys = Keys(ViewerModel(), DEFAULT, {}, parent)
+    keys.show_help()
+    texts = {label.text() for label in keys._help.findChildren(QLabel)}
+    assert set(MEANINGS.values()) <= texts
+    assert {"<b>K</b>", "<b>⇧N</b>"} <= texts
+    keys.show_help()
+    assert not keys._help.isVisible()
+    keys.close()
