@@ -120,8 +120,11 @@ class Queue(QObject):
         self._ahead.scored.connect(self._on_scored)
         self._panel.show_project(self._project, self._table)
         self._show_progress()
-        first = next((item.name for item in self._project.items.values() if _open_still(item)), None)
-        self.show(first or next(iter(self._project.items)))
+        items = self._project.items
+        # what was restored after a crash comes first
+        first = next((name for name in items if self._restored(name) is not None), None)
+        first = first or next((name for name, item in items.items() if _open_still(item)), None)
+        self.show(first or next(iter(items)))
 
     def close_project(self) -> None:
         """Save what is on the canvas and let go of the project."""
@@ -279,7 +282,7 @@ class Queue(QObject):
         if self._project is None or self._ahead is None or self._image is not None:
             return
         name, item = loaded.name, self._project.items[loaded.name]
-        self._image = self._layer_of(loaded)
+        self._image = self._restored(name) or self._new_layer(loaded)
         self._seconds, self._seen = item.seconds, monotonic()
         if self._table is not None:
             self._table.mark(name)
@@ -288,14 +291,18 @@ class Queue(QObject):
         self._show_mask(loaded, self._ahead.take(name))
         self._prepare()
 
-    def _layer_of(self, loaded: Loaded) -> Image:
-        """Return the image's layer: a new one, unless a crashed session was restored and it is there already."""
+    def _restored(self, name: str) -> Image | None:
+        """Return the layer of an item that is in the viewer with a mask: a crashed session was restored."""
         assert self._project is not None
-        path = str(self._project.image(loaded.name).resolve())
+        path = str(self._project.image(name).resolve())
         for layer in self._viewer.layers:
             if isinstance(layer, Image) and layer.source.path == path and self._session.mask_layer(layer) is not None:
                 return layer
-        with layer_source(path=path):
+        return None
+
+    def _new_layer(self, loaded: Loaded) -> Image:
+        assert self._project is not None
+        with layer_source(path=str(self._project.image(loaded.name).resolve())):
             image = Image(loaded.pixels, name=loaded.name, rgb=True)
         self._viewer.add_layer(image)
         return image

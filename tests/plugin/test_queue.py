@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -11,6 +12,7 @@ import pytest
 
 from lsegdiff_core.project import FILE, FOLDER, Project
 from napari_lsegdiff._keys import DEFAULT
+from napari_lsegdiff._widget import SegmentationDock
 
 SHAPE = (60, 80)
 
@@ -291,3 +293,33 @@ def test_image_layer_that_is_deleted_can_be_shown_again(user: User, folder: Path
 def test_keys_do_nothing_without_a_project(user: User):
     for key in (DEFAULT.accept, DEFAULT.skip, DEFAULT.next, DEFAULT.previous):
         user.press(key)
+
+
+def test_crash_in_the_queue_loses_no_stroke(user: User, folder: Path, journals: Path, tmp_path: Path):
+    # a session on the second image, and what a crash leaves behind: the journal as it is, and the project unlocked
+    user.open(folder)
+    user.press(DEFAULT.next)
+    user.wait("frame_1")
+    user.paint(2, 3)
+    user.paint(30, 40, 0)
+    drawn = user.mask.data.copy()
+    left = tmp_path / "left"
+    left.mkdir()
+    for path in journals.glob("*.journal"):
+        shutil.copy(path, left / f"crashed-{path.name}")
+    user.viewer.layers.clear()  # as if the session had never come to saving
+    user.queue.close_project()
+    shutil.copytree(left, journals, dirs_exist_ok=True)
+
+    dock = SegmentationDock(user.viewer)
+    user.viewer.window.add_dock_widget(dock, name="again")
+    assert "1 mask" in dock.recovery_bar.label.text()
+    dock.recovery_bar.restore_button.click()
+    again = User(dock, user.viewer, user.qtbot)
+    dock.queue.open_folder(folder)
+    user.qtbot.waitUntil(lambda: not again.panel.say.text(), timeout=20_000)  # loaded
+    assert again.images == ["frame_1"]
+    np.testing.assert_array_equal(again.mask.data, drawn)
+    again.press(DEFAULT.accept)
+    np.testing.assert_array_equal(iio.imread(folder / FOLDER / "masks" / "frame_1.png", mode="P"), drawn)
+    dock.queue.close_project()
