@@ -31,7 +31,7 @@ SUFFIX = ".journal"
 VERSION = 1
 HEADER = {"lsegdiff-journal": VERSION}
 # Bytes beyond which a journal is rewritten without what later lines have overtaken.
-LIMIT = 4 * 1024**2
+LIMIT = 2 * 1024**2
 # What stands in ``locked`` where the user has not drawn.
 NO_STROKE = -1
 
