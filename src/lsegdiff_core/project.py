@@ -30,13 +30,13 @@ from lsegdiff_core.data.splits import read_split
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.export import coco, export_labels, sidecar_path
 from lsegdiff_core.files import write_text
+from lsegdiff_core.journal import NO_STROKE
 
 FILE = "lsegdiff-project.json"
 FOLDER = "lsegdiff"
 LOCK = ".lsegdiff-project.lock"
 FORMAT = 1
 STATUSES = ("new", "predicted", "edited", "accepted", "skipped")
-NO_STROKE = -1
 
 
 @dataclass(frozen=True)

@@ -138,7 +138,7 @@ class SegmentationDock(QWidget):
         self.queue.wanted.connect(self.run)
         self.choices.device.currentTextChanged.connect(self._show_about)
         self.about.unload.connect(lambda: self.about.show_unloaded(self._runner.unload()))
-        self._recovery.said.connect(self.panel.say)
+        self._recovery.said.connect(self._on_restored)
         layers, dims = self._viewer.layers, self._viewer.dims
         layers.events.removed.connect(self._on_removed)
         layers.selection.events.active.connect(self._on_active)
@@ -367,6 +367,10 @@ class SegmentationDock(QWidget):
 
     def _show_about(self) -> None:
         self.about.show_model(self.choices.bundle, self.choices.device.currentText())
+
+    def _on_restored(self, text: str) -> None:
+        self.panel.say(text)
+        self._on_mask_changed()
 
     def _on_forget(self) -> None:
         job = self._shown()

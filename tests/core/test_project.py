@@ -11,7 +11,8 @@ from pycocotools import mask as coco_mask
 
 from lsegdiff_core.data.readers import read_pairs
 from lsegdiff_core.errors import LSegDiffError
-from lsegdiff_core.project import FILE, NO_STROKE, ObjectClass, Project
+from lsegdiff_core.journal import NO_STROKE
+from lsegdiff_core.project import FILE, ObjectClass, Project
 
 SHAPE = (20, 30)
 
