@@ -207,6 +207,10 @@ class AnnotatePanel(QWidget):
             self.table.setCurrentIndex(index)
             self.table.scrollTo(index)
 
+    def show_class(self, name: str) -> None:
+        """Show the class of the selected object; nothing if the project does not know it."""
+        self.object_class.setCurrentIndex(self.object_class.findText(name))
+
     def tell(self, text: str, tooltip: str = "") -> None:
         """Show a status line."""
         self.say.setText(text)

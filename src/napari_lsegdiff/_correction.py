@@ -11,8 +11,9 @@ from lsegdiff_core.hints import Hints
 from lsegdiff_core.hypotheses import AGREED
 from napari_lsegdiff._correct import THUMBNAIL, CorrectPanel, Gallery, Thumb
 from napari_lsegdiff._hint_layers import INSIDE, OUTSIDE, HintLayers
+from napari_lsegdiff._jobs import Job
 from napari_lsegdiff._overlays import AGREEMENT, PREVIEW, STROKES, Overlays
-from napari_lsegdiff._session import Job, Session
+from napari_lsegdiff._session import Session
 from napari_lsegdiff._survey import Survey, survey
 from napari_lsegdiff._worker import Failed, NewestWins, Preview
 

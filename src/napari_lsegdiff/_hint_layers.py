@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lsegdiff_core.drawing import box, disc, ellipse, polygon
 from lsegdiff_core.hints import BACKGROUND, FOREGROUND, NONE
 from napari_lsegdiff._frames import Frame, frame_shape, place_of
-from napari_lsegdiff._session import Job
+from napari_lsegdiff._jobs import Job
 
 # Radius of the disc that a point stands for, as a share of the image's diagonal.
 RADIUS = 0.0125

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from lsegdiff_core.errors import LSegDiffError
-from napari_lsegdiff._session import Job, Refined, Session
+from napari_lsegdiff._jobs import Job, Refined
+from napari_lsegdiff._session import Session
 from napari_lsegdiff._worker import Failed, NewestWins
 
 # While the user is drawing, a mask waits this long before it tries again, in milliseconds.

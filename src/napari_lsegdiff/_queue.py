@@ -23,10 +23,11 @@ from napari_lsegdiff._ahead import Ahead, Loaded, Ready
 from napari_lsegdiff._annotate import AnnotatePanel
 from napari_lsegdiff._choices import ModelChoice
 from napari_lsegdiff._controls import RefineControls
+from napari_lsegdiff._jobs import Refined
 from napari_lsegdiff._objects import Origin, read_sidecar
 from napari_lsegdiff._queue_table import QueueTable
 from napari_lsegdiff._runner import Runner
-from napari_lsegdiff._session import Refined, Session
+from napari_lsegdiff._session import Session
 from napari_lsegdiff._worker import Failed
 
 # Seconds after which a user who does nothing has gone for coffee.
@@ -187,6 +188,11 @@ class Queue(QObject):
             item = self._item()
             if painted and item is not None and item.status != "edited":
                 self._update(status="edited")
+
+    def follow(self, image: Image) -> None:
+        """Show the class of the object that is selected in an image's mask."""
+        if image is self._image:
+            self._panel.show_class(self._session.object_class(self._session.job(image)))
 
     def masked(self, image: Image) -> None:
         """Take notice of a mask that the model drew on an image."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +20,8 @@ from lsegdiff_core.journal import Journal, Recovered, smallest_type
 from lsegdiff_core.morphology import components
 from lsegdiff_core.prediction import Prediction
 from napari_lsegdiff._autosave import Autosave
-from napari_lsegdiff._frames import Frame, check_fit, current_frame, frame_shape, new_labels, read_frame, widen
+from napari_lsegdiff._frames import Frame, check_fit, current_frame, frame_shape, new_labels, widen
+from napari_lsegdiff._jobs import Job, Refined
 from napari_lsegdiff._layers import UNLOCKED, MaskLog, Origins, check_number
 from napari_lsegdiff._objects import METADATA, Origin, describe, list_objects, set_class, sidecar, unknown_provenance
 
@@ -29,29 +29,6 @@ T = TypeVar("T")
 
 # Runs whose probability is kept for the sliders and for undo; one of a 4000 x 3000 frame takes 96 MB.
 KEPT_PREDICTIONS = 8
-
-
-@dataclass(frozen=True)
-class Job:
-    """One object in one frame of one image layer, to be segmented."""
-
-    image: Image
-    frame: Frame
-    number: int
-    name: str
-
-    def read(self) -> NDArray[np.generic]:
-        """Return the frame's pixels; may be slow for a lazy stack."""
-        return read_frame(self.image, self.frame)
-
-
-@dataclass(frozen=True)
-class Refined:
-    """A mask (H, W) bool that is ready to be shown, and how it was made."""
-
-    job: Job
-    mask: NDArray[np.bool_]
-    origin: Origin
 
 
 class Session:

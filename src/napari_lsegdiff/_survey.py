@@ -11,7 +11,7 @@ from lsegdiff_core.data.images import to_rgb
 from lsegdiff_core.drawing import thumbnail
 from lsegdiff_core.hypotheses import Hypothesis, hypotheses, seeds_agree
 from lsegdiff_core.prediction import Prediction
-from napari_lsegdiff._session import Job
+from napari_lsegdiff._jobs import Job
 
 # Around the object a picture shows a margin of this share of it, and at least this share of the image.
 MARGIN, SMALLEST = 0.5, 0.25

@@ -24,13 +24,14 @@ from napari_lsegdiff._choices import ImageChoice, ModelChoice
 from napari_lsegdiff._controls import RefineControls, scrolled
 from napari_lsegdiff._correct import CorrectPanel, Gallery
 from napari_lsegdiff._correction import Correction
+from napari_lsegdiff._jobs import Job, Refined
 from napari_lsegdiff._keys import Keys
 from napari_lsegdiff._landing import Landing
 from napari_lsegdiff._panels import ExportPanel, RunPanel
 from napari_lsegdiff._queue import Queue
 from napari_lsegdiff._recovery import Recovery, RecoveryBar
 from napari_lsegdiff._runner import Runner
-from napari_lsegdiff._session import Job, Refined, Session
+from napari_lsegdiff._session import Session
 from napari_lsegdiff._settings import load_settings
 from napari_lsegdiff._worker import Devices, Failed, Finished, Preview, Request, Stage, Update
 
@@ -344,6 +345,8 @@ class SegmentationDock(QWidget):
         """Let the controls tell what the canvas shows, also after undo."""
         job = self._shown()
         self._correction.show(job)
+        if job is not None:
+            self.queue.follow(job.image)
         self.exporter.button.setEnabled(job is not None and self._session.mask_layer(job.image) is not None)
         self.exporter.suggested = "mask" if job is None else f"{Path(job.image.name).stem} mask"
         morphology = None if job is None else self._session.morphology(job)

@@ -242,7 +242,9 @@ def test_table_sorts_by_disagreement(user: User, folder: Path):
 
 def test_class_of_an_object_reaches_the_mask_and_coco(user: User, folder: Path, tmp_path: Path):
     user.open(folder)
+    assert user.panel.object_class.currentText() == "polyp"
     user.panel.class_chosen.emit("lumen")
+    assert user.panel.object_class.currentText() == "lumen"
     assert user.dock._session.object_name(user.dock._shown()) == "lumen 1"
     np.testing.assert_allclose(user.mask.colormap.map(1)[:3], [0xB3 / 255, 0x88 / 255, 1.0], atol=0.01)
     user.press(DEFAULT.accept)

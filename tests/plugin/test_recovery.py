@@ -21,10 +21,11 @@ from qtpy.QtWidgets import QMessageBox
 from lsegdiff_core.config import MorphologyConfig
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.journal import Journal, Recovered, crashed, read_journal
+from napari_lsegdiff._jobs import Refined
 from napari_lsegdiff._layers import UNLOCKED, MaskLog
 from napari_lsegdiff._objects import METADATA, Origin
 from napari_lsegdiff._recovery import Recovery, RecoveryBar, recover
-from napari_lsegdiff._session import Refined, Session
+from napari_lsegdiff._session import Session
 
 SHAPE = (40, 50)
 PROVENANCE = {"bundle": {"name": "tiny"}, "classes": ["polyp"], "morphology": {"threshold": 0.5}}
@@ -121,7 +122,8 @@ from napari.components import ViewerModel
 from napari.plugins import _initialize_plugins
 from lsegdiff_core import journal
 from napari_lsegdiff._objects import Origin
-from napari_lsegdiff._session import Refined, Session
+from napari_lsegdiff._jobs import Refined
+from napari_lsegdiff._session import Session
 
 _initialize_plugins()
 folder, picture, end = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
