@@ -5,6 +5,7 @@ make screenshots
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from napari.layers import Labels
 from qtpy.QtWidgets import QApplication, QScrollArea, QWidget
 
 from lsegdiff_core.data.phantom import draw_phantom
+from lsegdiff_core.project import Project
 from napari_lsegdiff._widget import SegmentationDock
 
 DOCS = Path(__file__).parent
@@ -29,7 +31,8 @@ DOUBTFUL_SEED = 284
 class Person:
     """Somebody at the viewer, who waits for what happens and takes pictures."""
 
-    def __init__(self) -> None:
+    def __init__(self, state: str) -> None:
+        os.environ["XDG_STATE_HOME"] = state  # no crashed session of whoever makes the pictures is offered
         self.viewer = napari.Viewer()
         self.viewer.window.resize(1280, 800)
         self.dock = SegmentationDock(self.viewer)
@@ -124,22 +127,23 @@ def compare(person: Person) -> None:
 
 
 def annotate(person: Person) -> None:
-    """Go through a folder: one image accepted, one skipped, one corrected, the others scored."""
+    """Open a project in which two images are done, correct the third and score the others."""
     dock, viewer = person.dock, person.viewer
     dock.gallery.agreement.setChecked(False)
     viewer.layers.clear()
+    person.pause()
     dock.choices.seeds.setValue(1)
     with tempfile.TemporaryDirectory() as folder:
         frames = Path(folder) / "colonoscopy"
         frames.mkdir()
         for seed in range(1, 9):
             iio.imwrite(frames / f"frame_{seed:04d}.png", draw_phantom(seed, polyp=seed % 5 != 0).image)
+        project = Project.of_folder(frames)
+        project.save("frame_0001", draw_phantom(1).mask.astype(np.uint8), None, {}, accepted=True, seconds=8)
+        project.update("frame_0002", status="skipped", tags=("blurred",))
+        project.close()
         dock.tabs.setCurrentIndex(1)
         dock.queue.open_folder(frames)
-        for leave in (dock.queue.accept, dock.queue.skip):
-            person.wait(lambda: person.mask is not None)
-            person.pause()
-            leave()
         person.wait(lambda: person.mask is not None)
         person.mask.paint((60, 60), 1)
         dock.annotate.score_button.click()
@@ -150,12 +154,13 @@ def annotate(person: Person) -> None:
 
 
 def main() -> None:
-    person = Person()
-    segment(person)
-    correct(person)
-    compare(person)
-    annotate(person)
-    person.viewer.close()
+    with tempfile.TemporaryDirectory() as state:
+        person = Person(state)
+        segment(person)
+        correct(person)
+        compare(person)
+        annotate(person)
+        person.viewer.close()
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from lsegdiff_core.project import STATUSES, Item, Project
+from lsegdiff_core.project import FOLDER, STATUSES, Item, Project
 from napari_lsegdiff._controls import row
 from napari_lsegdiff._keys import DEFAULT, Shortcuts, written
 from napari_lsegdiff._queue_table import ALL, NAME_ROLE, THUMBNAIL, QueueFilter, QueueTable
@@ -170,10 +170,11 @@ class AnnotatePanel(QWidget):
             header = self.table.horizontalHeader()
             header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
             header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-            for column, width in ((1, 76), (2, 92), (3, 60)):
+            for column, width in ((1, 74), (2, 68)):
                 self.table.setColumnWidth(column, width)
             self.table.sortByColumn(-1, Qt.SortOrder.AscendingOrder)  # as the project lists them
-            self.title.setText(project.folder.name)
+            # a project that was begun in a folder of images bears that folder's name
+            self.title.setText(project.folder.parent.name if project.folder.name == FOLDER else project.folder.name)
             self.title.setToolTip(str(project.folder))
             self.object_class.clear()
             self.object_class.addItems([known.name for known in project.classes])

@@ -71,7 +71,8 @@ class Queue(QObject):
         self._choices, self._refine = choices, refine
         self._project: Project | None = None
         self._table: QueueTable | None = None
-        self._name: str | None = None  # of the item on the canvas, or on its way there
+        self._name: str | None = None  # of the item on the canvas
+        self._coming: str | None = None  # of the one on its way there
         self._image: Image | None = None
         self._ahead: Ahead | None = None
         self._seen = 0.0  # when the user last did something
@@ -129,14 +130,15 @@ class Queue(QObject):
 
     def close_project(self) -> None:
         """Save what is on the canvas and let go of the project."""
-        self._leave()
+        if self._keep():
+            self._clear(self._image)
         if self._project is not None:
             self._project.close()
         if self._table is not None:
             self._table.close()
         if self._ahead is not None:
             self._ahead.close()
-        self._project = self._table = self._ahead = self._name = None
+        self._project = self._table = self._ahead = self._name = self._coming = self._image = None
         self._panel.show_project(None, None)
         self._show_scoring()
 
@@ -149,11 +151,9 @@ class Queue(QObject):
 
     def show(self, name: str) -> None:
         """Bring an item onto the canvas."""
-        if self._ahead is None or (name == self._name and self._image is not None):
+        if self._ahead is None or (name == self._name and self._image is not None) or not self._keep():
             return
-        if not self._leave():
-            return
-        self._name = name
+        self._coming = name
         self._panel.tell(f"Loading {name}…")
         self._ahead.load(name)
 
@@ -163,7 +163,8 @@ class Queue(QObject):
         if not names:
             self._panel.tell("The table is empty; choose another filter")
             return
-        place = names.index(self._name) + by if self._name in names else 0
+        here = self._coming or self._name
+        place = names.index(here) + by if here in names else 0
         if 0 <= place < len(names):
             self.show(names[place])
         else:
@@ -178,7 +179,7 @@ class Queue(QObject):
     def skip(self) -> None:
         """Leave the item out, and go on."""
         following = self._following()
-        if self._name is not None and self._update(status="skipped"):
+        if self._name is not None and self._keep() and self._update(status="skipped"):
             self._go_on(following)
 
     def changed(self, image: Image, painted: bool) -> None:
@@ -231,10 +232,11 @@ class Queue(QObject):
     def _following(self) -> str | None:
         """Return the next item of the table that is still open, from the top again after the last."""
         names = self._panel.names
-        place = names.index(self._name) + 1 if self._name in names else 0
+        here = self._coming or self._name
+        place = names.index(here) + 1 if here in names else 0
         assert self._project is not None or not names
         items = {} if self._project is None else self._project.items
-        others = (name for name in names[place:] + names[:place] if name != self._name)
+        others = (name for name in names[place:] + names[:place] if name not in (here, self._name))
         return next((name for name in others if _open_still(items[name])), None)
 
     def _go_on(self, following: str | None) -> None:
@@ -243,8 +245,8 @@ class Queue(QObject):
         else:
             self.show(following)
 
-    def _leave(self) -> bool:
-        """Keep what is on the canvas and clear it; False if it could not be saved, or the user is drawing."""
+    def _keep(self) -> bool:
+        """Save what was changed on the canvas; False if that is not possible, or the user is drawing."""
         if self._image is None:
             return True
         if self._session.busy(self._image):
@@ -253,12 +255,14 @@ class Queue(QObject):
         if pixels is not None and self._differs(pixels) and not self._save(accepted=False):
             return False
         self._update_seconds()
-        image, self._image = self._image, None
-        self._kept = None
-        for layer in [self._session.mask_layer(image), image]:
-            if layer is not None and layer in self._viewer.layers:
-                self._viewer.layers.remove(layer)
         return True
+
+    def _clear(self, image: Image | None) -> None:
+        """Take an image and its mask off the canvas."""
+        if image is not None:
+            for layer in (self._session.mask_layer(image), image):
+                if layer is not None and layer in self._viewer.layers:
+                    self._viewer.layers.remove(layer)
 
     def _save(self, accepted: bool) -> bool:
         assert self._project is not None
@@ -285,10 +289,15 @@ class Queue(QObject):
         return True
 
     def _display(self, loaded: Loaded) -> None:
-        if self._project is None or self._ahead is None or self._image is not None:
+        if self._project is None or self._ahead is None or loaded.name != self._coming or not self._keep():
             return
         name, item = loaded.name, self._project.items[loaded.name]
-        self._image = self._restored(name) or self._new_layer(loaded)
+        before, self._image = self._image, None
+        # the new image comes before the old one goes: drivers crash when a canvas loses all its layers and gets new
+        # ones before it was drawn (https://github.com/napari/napari/pull/8122)
+        image = self._restored(name) or self._new_layer(loaded)
+        self._clear(before)
+        self._image, self._name, self._coming, self._kept = image, name, None, None
         self._seconds, self._seen = item.seconds, monotonic()
         if self._table is not None:
             self._table.mark(name)
@@ -349,7 +358,7 @@ class Queue(QObject):
 
     def _on_unreadable(self, name: str, failed: Failed) -> None:
         self._update_item(name, problem=failed.line)
-        if name == self._name and self._image is None:
+        if name == self._coming:
             following = self._following()
             self._panel.tell(f"{failed.line}. It is left out", failed.details)
             if following is not None:

@@ -17,12 +17,11 @@ from napari_lsegdiff._worker import Failed, NewestWins
 
 Index = QModelIndex | QPersistentModelIndex
 NOWHERE = QModelIndex()
-COLUMNS = ("Image", "Status", "Disagreement", "Tags")
+COLUMNS = ("Image", "Status", "Disagree")
 TIPS = (
-    "File name of the image",
+    "The image's name, and your tags",
     "new: not looked at; predicted: the model has; edited: you have, but not accepted; accepted; skipped",
-    "How much the model's samples differ: 0 all agree, 1 nothing in common; empty until scored",
-    "Your own marks",
+    "Disagreement of the model's samples: 0 all agree, 1 nothing in common; empty until scored",
 )
 THUMBNAIL = 44
 ALL = "all"
@@ -98,9 +97,9 @@ class QueueTable(QAbstractTableModel):
         if role == Qt.ItemDataRole.DisplayRole:
             return _text(item, column)
         if role == SORT_ROLE:
-            return (name, STATUSES.index(item.status), item.disagreement, " ".join(item.tags))[column]
+            return (name, STATUSES.index(item.status), item.disagreement)[column]
         if role == Qt.ItemDataRole.ToolTipRole:
-            return item.problem or (item.notes if column == 3 and item.notes else str(self._project.image(name)))
+            return "\n".join(filter(None, (str(self._project.image(name)), item.problem, item.notes)))
         if role == Qt.ItemDataRole.DecorationRole and column == 0:
             return self._icon(name)
         if role == Qt.ItemDataRole.ForegroundRole and column == 1 and item.status in _COLOURS:
@@ -165,7 +164,7 @@ def _text(item: Item, column: int) -> str:
         return "unreadable" if item.problem else item.status
     if column == 2:
         return "" if item.disagreement < 0 else f"{item.disagreement:.2f}"
-    return item.name if column == 0 else ", ".join(item.tags)
+    return "\n".join(filter(None, (item.name, ", ".join(item.tags))))
 
 
 def _read_thumbnail(path: Path) -> NDArray[np.uint8]:

@@ -10,7 +10,7 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QMessageBox, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QMessageBox, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.journal import ImageId, Recovered, crashed, discard, read_journal
@@ -136,9 +136,11 @@ class RecoveryBar(QWidget):
         self.later_button.setToolTip("Keep them, and ask again when LSegDiff is opened the next time")
         row = QHBoxLayout()
         for button in (self.restore_button, self.discard_button, self.later_button):
+            # a narrow dock shares its width among the three
+            button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
             row.addWidget(button)
         column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
+        column.setContentsMargins(6, 6, 6, 0)
         column.addWidget(self.label)
         column.addLayout(row)
         self.restore_button.clicked.connect(lambda: self.restore.emit())
