@@ -43,6 +43,7 @@ def main() -> None:
         *lists(),
         *seeds(),
         *validation(),
+        *held_out(),
         *compute(),
         *samples(),
         *interaction(),
@@ -140,6 +141,30 @@ def validation() -> Iterable[str]:
                 empty = f"{row['false_alarms']:.0%} of {row['empty']}" if row.get("empty") else ""
                 rows.append([folder.name, name.removeprefix("validation-"), describe(row), score(row, "dice"), empty])
     yield table("", ["model", "list", "setting", "Dice", "empty frames with a mask"], rows, sources)
+
+
+def held_out() -> Iterable[str]:
+    yield "## A hospital that was held out\n"
+    yield (
+        "Certainty is the least expected probability of a part of the mask. On the validation lists the one with the "
+        "highest mean Dice over all images is chosen; the centre itself is run once for each training.\n"
+    )
+    for prefix, title in (
+        ("confidence-", "Choosing the certainty, on validation lists"),
+        ("centre-", "Held-out centre"),
+    ):
+        rows, sources = [], []
+        for folder, name, result in measured(prefix):
+            sources.append(result)
+            for row in result["summary"]:
+                empty = f"{row['false_alarms']:.0%} of {row['empty']}" if row["empty"] else ""
+                lesions = f"{row['dice_lesion']:.4f}"
+                dice = f"{row['dice']:.4f}"
+                rows.append(
+                    [folder.name, name.removeprefix(prefix), f"{row['min_confidence']:g}", dice, lesions, empty]
+                )
+        head = ["model", "list", "certainty", "Dice", "Dice of frames with a lesion", "empty frames with a mask"]
+        yield table(title, head, rows, sources)
 
 
 def compute() -> Iterable[str]:
