@@ -78,7 +78,7 @@ class AnnotatePanel(QWidget):
         self.title = QLabel("Open a folder of images to begin")
         self.progress = QProgressBar()
         self.progress.setFormat("%v of %m done")
-        self.progress.setToolTip("Images that are accepted or skipped")
+        self.progress.setToolTip("Images that are accepted, skipped or unreadable")
 
         self.status = QComboBox()
         self.status.addItems([ALL, *STATUSES])
@@ -133,6 +133,7 @@ class AnnotatePanel(QWidget):
         form.addRow("Tags", self.tags)
         form.addRow("Notes", self.notes)
         column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
         top = row(self.open_button, self.title)
         top.setStretch(1, 1)
         column.addLayout(top)
@@ -168,10 +169,9 @@ class AnnotatePanel(QWidget):
         self.table.setModel(self._filter)
         if self._filter is not None and project is not None:
             header = self.table.horizontalHeader()
-            header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
             header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-            for column, width in ((1, 74), (2, 68)):
-                self.table.setColumnWidth(column, width)
+            for column in (1, 2):
+                header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
             self.table.sortByColumn(-1, Qt.SortOrder.AscendingOrder)  # as the project lists them
             # a project that was begun in a folder of images bears that folder's name
             self.title.setText(project.folder.parent.name if project.folder.name == FOLDER else project.folder.name)

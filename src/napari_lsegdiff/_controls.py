@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from time import monotonic
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtWidgets import (
     QCheckBox,
     QFormLayout,
@@ -160,17 +160,24 @@ def row(*widgets: QWidget) -> QHBoxLayout:
     return layout
 
 
-def scrolled(*widgets: QWidget) -> QScrollArea:
-    """Return the widgets below each other; a low screen gets a scroll bar instead of squeezed controls."""
-    content = QWidget()
-    column = QVBoxLayout(content)
-    for widget in widgets:
-        column.addWidget(widget)
-    if len(widgets) > 1:
-        column.addStretch(1)
-    scroll = QScrollArea()
-    scroll.setWidgetResizable(True)
-    scroll.setFrameShape(QScrollArea.Shape.NoFrame)
-    scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-    scroll.setWidget(content)
-    return scroll
+class Scrolled(QScrollArea):
+    """Widgets below each other; a low screen gets a scroll bar instead of squeezed controls."""
+
+    def __init__(self, *widgets: QWidget) -> None:
+        super().__init__()
+        self._content = QWidget()
+        column = QVBoxLayout(self._content)
+        column.setContentsMargins(4, 4, 4, 4)
+        for widget in widgets:
+            column.addWidget(widget)
+        if len(widgets) > 1:
+            column.addStretch(1)
+        self.setWidgetResizable(True)
+        self.setFrameShape(QScrollArea.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setWidget(self._content)
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802
+        """Return a size at which no widget is cut at the side, scroll bar or not."""
+        width = self._content.minimumSizeHint().width() + self.verticalScrollBar().sizeHint().width()
+        return QSize(width, super().minimumSizeHint().height())

@@ -21,7 +21,7 @@ from lsegdiff_core.journal import Journal, default_folder
 from napari_lsegdiff._about import AboutPanel
 from napari_lsegdiff._annotate import AnnotatePanel
 from napari_lsegdiff._choices import ImageChoice, ModelChoice
-from napari_lsegdiff._controls import RefineControls, scrolled
+from napari_lsegdiff._controls import RefineControls, Scrolled
 from napari_lsegdiff._correct import CorrectPanel, Gallery
 from napari_lsegdiff._correction import Correction
 from napari_lsegdiff._jobs import Job, Refined
@@ -112,9 +112,10 @@ class SegmentationDock(QWidget):
         column.addWidget(self.panel)
         parts = (self.open_button, segment_box, self.correct, self.gallery, self.refine, self.exporter)
         self.tabs = QTabWidget()
-        self.tabs.addTab(scrolled(*parts), "Segment")
-        self.tabs.addTab(scrolled(self.annotate), "Annotate")
-        self.tabs.addTab(scrolled(self.about), "About")
+        self.tabs.setDocumentMode(True)  # no frame: every pixel of a dock's width counts
+        self.tabs.addTab(Scrolled(*parts), "Segment")
+        self.tabs.addTab(Scrolled(self.annotate), "Annotate")
+        self.tabs.addTab(Scrolled(self.about), "About")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.recovery_bar)
