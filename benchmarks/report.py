@@ -46,6 +46,7 @@ def main() -> None:
         *held_out(),
         *compute(),
         *samples(),
+        *reviews(),
         *interaction(),
         *speed(),
         *training(),
@@ -211,6 +212,28 @@ def samples() -> Iterable[str]:
             rows.append([folder.name, name, describe(result["summary"][0]), part, *values])
     head = ["model", "list", "setting", "images", "mean of 8", "single samples", "best sample", "pairwise IoU"]
     yield table("", head, rows, sources)
+
+
+def reviews() -> Iterable[str]:
+    yield "## In which order to review\n"
+    yield (
+        "Does a score of the model's own find bad masks (Dice below 0.8) sooner than chance? AUC is the probability "
+        "that a bad mask comes before a good one, 0.5 in random order. Disagreement is 1 - mean pairwise IoU of the "
+        "samples, entropy that of their votes, doubt 1 - the expected probability in the mask.\n"
+    )
+    for folder, name, result in measured("review-"):
+        rows = [
+            [
+                row["score"],
+                f"{row['auc']:.3f} [{row['auc_low']:.3f}, {row['auc_high']:.3f}]",
+                *(f"{share:.0%}" for share in row["found"].values()),
+            ]
+            for row in result["summary"]
+        ]
+        first = result["summary"][0]
+        title = f"{folder.name}, {name.removeprefix('review-')}: {first['bad']} of {first['n']} masks are bad"
+        head = ["order by", "AUC", "found in the first 10 %", "20 %", "30 %"]
+        yield table(title, head, rows, [result])
 
 
 def interaction() -> Iterable[str]:
