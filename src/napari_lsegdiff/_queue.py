@@ -12,7 +12,7 @@ from napari.components import ViewerModel
 from napari.layers import Image
 from napari.layers._source import layer_source  # viewer.open would read the file again
 from numpy.typing import NDArray
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 
 from lsegdiff_core.config import SamplingConfig
 from lsegdiff_core.errors import LSegDiffError
@@ -32,6 +32,9 @@ from napari_lsegdiff._worker import Failed
 
 # Seconds after which a user who does nothing has gone for coffee.
 PAUSE = 60.0
+# Milliseconds in which the canvas is drawn without the old layers. A software driver (Mesa's) crashes when layers go
+# and others come between two drawings, in any viewer and without this plugin.
+DRAWN = 60
 
 
 class Queue(QObject):
@@ -289,15 +292,18 @@ class Queue(QObject):
         return True
 
     def _display(self, loaded: Loaded) -> None:
-        if self._project is None or self._ahead is None or loaded.name != self._coming or not self._keep():
+        if loaded.name != self._coming or not self._keep():
+            return
+        before, self._image, self._name = self._image, None, None
+        self._clear(before)
+        QTimer.singleShot(DRAWN if before is not None else 0, partial(self._place, loaded))
+
+    def _place(self, loaded: Loaded) -> None:
+        if self._project is None or self._ahead is None or loaded.name != self._coming:
             return
         name, item = loaded.name, self._project.items[loaded.name]
-        before, self._image = self._image, None
-        # the new image comes before the old one goes: drivers crash when a canvas loses all its layers and gets new
-        # ones before it was drawn (https://github.com/napari/napari/pull/8122)
-        image = self._restored(name) or self._new_layer(loaded)
-        self._clear(before)
-        self._image, self._name, self._coming, self._kept = image, name, None, None
+        self._image = self._restored(name) or self._new_layer(loaded)
+        self._name, self._coming, self._kept = name, None, None
         self._seconds, self._seen = item.seconds, monotonic()
         if self._table is not None:
             self._table.mark(name)
