@@ -399,6 +399,23 @@ def test_train_makes_a_bundle_that_predicts_and_goes_on_where_it_stopped(
     assert code == 0
 
 
+def test_train_can_keep_the_mask_vae_that_it_starts_from(run, tiny_config, tiny_bundle, pairs, tmp_path) -> None:
+    config = tmp_path / "config.json"
+    plain = to_dict(tiny_config)
+    plain["vae"]["steps"] = 0
+    config.write_text(json.dumps(plain))
+    arguments = ("train", config, "--data", pairs, "--out", tmp_path / "run")
+    code, _, err = run(*arguments)
+    assert code == 2
+    assert "vae.steps: 0 keeps the mask VAE" in err
+    code, _, err = run(*arguments, "--init", tiny_bundle)
+    assert code == 0, err
+    before, after = ((folder / "vae.safetensors").read_bytes() for folder in (tiny_bundle, tmp_path / "run" / "bundle"))
+    assert before == after
+    assert read_manifest(tmp_path / "run" / "bundle").latent_scale == read_manifest(tiny_bundle).latent_scale
+    shutil.rmtree(tmp_path / "run")  # tens of megabytes, which pytest would keep
+
+
 def test_train_takes_method_and_seed_from_its_options(run, tiny_config: TrainConfig, pairs: Path, tmp_path) -> None:
     config = tmp_path / "config.json"
     config.write_text(json.dumps(to_dict(tiny_config)))

@@ -87,7 +87,8 @@ class OptimConfig:
     save_every: int = 200
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "log_every", "validate_every", "save_every"):
+        require(self.steps >= 0, "steps", self.steps, "1 or more, or 0 to leave the stage out")
+        for name in ("batch", "log_every", "validate_every", "save_every"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in ("lr", "encoder_lr", "clip"):
             require(0 < getattr(self, name) < math.inf, name, getattr(self, name), "positive")
@@ -155,6 +156,9 @@ class TrainConfig:
         What the bundle's manifest says.
     seed
         Of everything random.
+    vae, denoiser
+        Optimisation of the two stages; with 0 steps of ``vae`` the mask VAE of the bundle that the training starts from
+        stays as it is.
     sizes
         Sides of the squares in pixels, each for an equal part of a stage's steps; the model's size when empty.
         Small squares first save time.
@@ -179,6 +183,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         require(self.seed >= 0, "seed", self.seed, "0 or more")
+        require(self.denoiser.steps >= 1, "denoiser.steps", self.denoiser.steps, "1 or more")
         require(0 <= self.frozen_stages <= 7, "frozen_stages", self.frozen_stages, "0 to 7, the backbone's stages")
         for size in self.sizes:
             require(size > 0 and size % 32 == 0, "sizes", size, "multiples of 32")

@@ -17,7 +17,7 @@ from lsegdiff_core.files import write_text
 from lsegdiff_core.models.image_encoder import EfficientNetLite0
 from lsegdiff_core.models.mask_vae import MaskVAE
 from lsegdiff_core.models.networks import Networks
-from lsegdiff_core.training.checkpoint import load_checkpoint
+from lsegdiff_core.training.checkpoint import load_checkpoint, save_checkpoint
 from lsegdiff_core.training.config import OptimConfig, TrainConfig
 from lsegdiff_core.training.datasets import Store, load_stores
 from lsegdiff_core.training.loop import Report, Task, fit
@@ -65,18 +65,26 @@ def train(
     Raises
     ------
     LSegDiffError
-        For bad data, a loss that is not finite, or an ``out`` that belongs to another config.
+        For bad data, a loss that is not finite, an ``out`` that belongs to another config, or a mask VAE that is
+        neither trained nor given.
     """
     device = device or torch.device("cpu")
     pretrained = None if backbone is None else load_backbone(backbone)
     store, validation = load_stores(config.data, data, beside, int(config.model.encoder.size * STORE_SCALE))
     _claim(out, config)
-    vae_task = VAETask(config, validation, device)
-    if init is not None:
-        vae_task.model.load_state_dict(init.vae.state_dict())
-    yield from _stage("vae", vae_task, store, config.vae, config.seed, out)
-    vae = _best_vae(config, out)
-    scale = measure_latent_scale(vae.to(device), store, config.model.vae.size, device)
+    if config.vae.steps:
+        vae_task = VAETask(config, validation, device)
+        if init is not None:
+            vae_task.model.load_state_dict(init.vae.state_dict())
+        yield from _stage("vae", vae_task, store, config.vae, config.seed, out)
+        vae = _best_vae(config, out)
+        scale = measure_latent_scale(vae.to(device), store, config.model.vae.size, device)
+    elif init is not None:
+        # training it on would move its latents away from those that the denoiser knows
+        save_checkpoint(out / "vae" / "best.pt", {"ema": init.vae.state_dict()})
+        vae, scale = _best_vae(config, out), init.latent_scale
+    else:
+        raise LSegDiffError("vae.steps: 0 keeps the mask VAE of the bundle that a training starts from; give --init")
     write_text(out / "latent_scale.json", json.dumps({"latent_scale": scale}))
     task = DenoiserTask(config, vae, scale, validation, device)
     assert isinstance(task.model, ConditionalDenoiser)
