@@ -35,15 +35,6 @@ class Loaded:
         return self.pixels
 
 
-@dataclass(frozen=True)
-class Ready:
-    """A prediction of a loaded image, and its mask (H, W) bool under ``morphology``."""
-
-    prediction: Prediction
-    morphology: MorphologyConfig
-    mask: NDArray[np.bool_]
-
-
 class Ahead(QObject):
     """Prepares items of a project beside the window; the user's own runs come first.
 
@@ -85,7 +76,7 @@ class Ahead(QObject):
         self._project, self._runner, self._choices, self._refine = project, runner, choices, refine
         self.sampling: SamplingConfig | None = None
         self._loaded: dict[str, Loaded] = {}
-        self._ready: dict[str, Ready] = {}
+        self._ready: dict[str, Prediction] = {}  # their masks are made
         self._current: str | None = None
         self._following: str | None = None
         self._reading: str | None = None
@@ -118,11 +109,11 @@ class Ahead(QObject):
         self._current = name
         if name in self._loaded:
             self.loaded.emit(self._loaded.pop(name))
-        else:
+        elif name != self._reading:
             self._reader.request("show", partial(_load, self._project, name), name)
 
-    def take(self, name: str) -> Ready | None:
-        """Return an item's prediction if it is ready; it is given away."""
+    def take(self, name: str) -> Prediction | None:
+        """Return an item's prediction if it is ready, refined and with its mask made; it is given away."""
         return self._ready.pop(name, None)
 
     def prepare(self, following: str | None) -> None:
@@ -200,8 +191,8 @@ class Ahead(QObject):
             self._loaded.pop(name, None)
             self._go_on()
 
-    def _on_refined(self, ready: Ready | Failed, name: str) -> None:
-        if isinstance(ready, Ready) and name in self._loaded:
+    def _on_refined(self, ready: Prediction | Failed, name: str) -> None:
+        if isinstance(ready, Prediction) and name in self._loaded:
             self._ready[name] = ready
         self._go_on()
 
@@ -216,5 +207,7 @@ def _load(project: Project, name: str) -> Loaded:
     return Loaded(name, read_image(project.image(name)), project.load(name))
 
 
-def _refine(prediction: Prediction, morphology: MorphologyConfig) -> Ready:
-    return Ready(prediction, morphology, prediction.refined(morphology).mask)
+def _refine(prediction: Prediction, morphology: MorphologyConfig) -> Prediction:
+    refined = prediction.refined(morphology)
+    _ = refined.mask  # made here, beside the window, and kept
+    return refined

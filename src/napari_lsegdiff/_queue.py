@@ -19,7 +19,7 @@ from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.hypotheses import disagreement
 from lsegdiff_core.prediction import Prediction
 from lsegdiff_core.project import Item, Project
-from napari_lsegdiff._ahead import Ahead, Loaded, Ready
+from napari_lsegdiff._ahead import Ahead, Loaded
 from napari_lsegdiff._annotate import AnnotatePanel
 from napari_lsegdiff._choices import ModelChoice
 from napari_lsegdiff._controls import RefineControls
@@ -234,11 +234,11 @@ class Queue(QObject):
 
     def _following(self) -> str | None:
         """Return the next item of the table that is still open, from the top again after the last."""
-        names = self._panel.names
+        if self._project is None:
+            return None
+        names, items = self._panel.names, self._project.items
         here = self._coming or self._name
         place = names.index(here) + 1 if here in names else 0
-        assert self._project is not None or not names
-        items = {} if self._project is None else self._project.items
         others = (name for name in names[place:] + names[:place] if name not in (here, self._name))
         return next((name for name in others if _open_still(items[name])), None)
 
@@ -328,7 +328,7 @@ class Queue(QObject):
         self._viewer.add_layer(image)
         return image
 
-    def _show_mask(self, loaded: Loaded, ready: Ready | None) -> None:
+    def _show_mask(self, loaded: Loaded, ready: Prediction | None) -> None:
         assert self._image is not None
         job = self._session.job(self._image)
         if self._session.mask_layer(self._image) is not None:
@@ -343,12 +343,11 @@ class Queue(QObject):
                 return
             self._panel.tell(f"The saved mask of {loaded.name} has another size than its image; it is segmented anew")
         self._show_sampling(None)
-        run = None if ready is None else self._session.accept(job, ready.prediction)
+        run = None if ready is None else self._session.accept(job, ready)
         if ready is None or run is None or ready.morphology != self._refine.morphology:
             self.wanted.emit(self._image)
         else:
-            provenance = ready.prediction.refined(ready.morphology).provenance
-            self._session.write(Refined(job, ready.mask, Origin(run, provenance)))
+            self._session.write(Refined(job, ready.mask, Origin(run, ready.provenance)))
             self.masked(self._image)
 
     def _show_sampling(self, saved: SamplingConfig | None) -> None:
