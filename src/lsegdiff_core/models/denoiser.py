@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lsegdiff_core.config import DenoiserConfig
-from lsegdiff_core.models.blocks import ResBlock, SelfAttention, fourier_features
+from lsegdiff_core.models.blocks import GroupNorm, ResBlock, SelfAttention, fourier_features
 
 
 class Denoiser(nn.Module):
@@ -38,7 +38,7 @@ class Denoiser(nn.Module):
         self.middle = ResBlock(widths[-1], widths[-1], embedding)
         self.ups = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in itertools.pairwise(widths))
         self.up_blocks = nn.ModuleList(ResBlock(2 * width, width, embedding) for width in widths[:-1])
-        self.norm = nn.GroupNorm(8, widths[0])
+        self.norm = GroupNorm(8, widths[0])
         self.head = nn.Conv2d(widths[0], config.latent_channels, 3, padding=1)
 
     def forward(self, z: Tensor, sigma: Tensor, cond: Sequence[Tensor]) -> Tensor:

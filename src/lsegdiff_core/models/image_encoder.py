@@ -25,7 +25,10 @@ TAPS = {1: 24, 2: 40, 4: 112, 6: 320}
 
 
 class SameConv2d(nn.Conv2d):
-    """Convolution with TensorFlow's 'SAME' padding, which is lopsided at stride 2."""
+    """Convolution with TensorFlow's 'SAME' padding, which is lopsided at stride 2.
+
+    On a CPU it computes in float32 under autocast, too: depthwise kernels have no fast path in bfloat16 there.
+    """
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Map (B, C, H, W) to (B, C_out, ceil(H / stride), ceil(W / stride))."""
@@ -36,7 +39,10 @@ class SameConv2d(nn.Conv2d):
         if pads[0] % 2 or pads[1] % 2:
             x = functional.pad(x, (padding[1], pads[1] - padding[1], padding[0], pads[0] - padding[0]))
             padding = (0, 0)
-        return functional.conv2d(x, weight, bias, self.stride, padding, self.dilation, self.groups)
+        if x.device.type == "cpu":
+            x = x.float()
+        with torch.autocast("cpu", enabled=False):
+            return functional.conv2d(x, weight, bias, self.stride, padding, self.dilation, self.groups)
 
 
 def conv_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from lsegdiff_core.config import MaskVAEConfig
-from lsegdiff_core.models.blocks import ResBlock
+from lsegdiff_core.models.blocks import GroupNorm, ResBlock
 
 STRIDE = 8
 
@@ -30,7 +30,7 @@ class MaskVAE(nn.Module):
             nn.SiLU(),
             nn.Conv2d(upper, width, 3, stride=2, padding=1),
             ResBlock(width, width),
-            nn.GroupNorm(8, width),
+            GroupNorm(8, width),
             nn.SiLU(),
             nn.Conv2d(width, 2 * config.latent_channels, 3, padding=1),
         )
@@ -41,7 +41,7 @@ class MaskVAE(nn.Module):
             nn.Conv2d(width, 4 * upper, 1),
             nn.PixelShuffle(2),
             ResBlock(upper, upper),
-            nn.GroupNorm(8, upper),
+            GroupNorm(8, upper),
             nn.SiLU(),
             nn.Conv2d(upper, 16, 3, padding=1),
             nn.PixelShuffle(4),

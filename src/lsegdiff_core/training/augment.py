@@ -16,6 +16,9 @@ YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.5
 # A lesion that covers more than this share of its image is not copied into another.
 PASTE_AREA = 0.2
 
+# Dimensions that are mirrored to find tissue for covering a lesion.
+MIRRORS = ((-1,), (-2,), (-2, -1))
+
 # Side of a close crop as a share of the image's, and how many places are tried for one without a lesion.
 CROP_SIDES = (0.4, 0.7)
 CROP_PLACES = 8
@@ -49,6 +52,7 @@ def augment(
     grid = functional.affine_grid(affine, [len(images), 1, size, size], align_corners=False)
     both = torch.cat([images, masks], dim=1).float() / 255.0
     moved = functional.grid_sample(both, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    moved = _erase(moved, config.erase, generator)
     moved = _paste(moved, config.paste, generator)
     colour = _recolour(moved[:, :3], config, generator)
     return _highlight(colour, config.specular, generator) * 2 - 1, (moved[:, 3:] >= 0.5).float()
@@ -106,6 +110,43 @@ def _crop(affine: Tensor, masks: Tensor, share: float, generator: torch.Generato
     affine = affine.clone()
     affine[samples.to(device)] = places[first, torch.arange(len(samples), device=device)]
     return affine
+
+
+def _erase(both: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Cover the lesion of a ``share`` of the samples by the image's own tissue, mirrored or turned, with soft edges.
+
+    It shows the place as it would look without the lesion: images without one are rare, and mostly of one hospital.
+    A sample stays as it is when no mirror image has enough tissue where its lesion is.
+    """
+    chosen, turn = torch.rand((2, len(both)), generator=generator)
+    samples = torch.nonzero((chosen < share) & (both[:, 3:] >= 0.5).flatten(1).any(dim=1).cpu()).flatten()
+    if not len(samples):
+        return both
+    size = both.shape[-1]
+    near, soft = size // 24, size // 32
+    both = both.clone()
+    for sample, first in zip(samples.tolist(), (turn[samples] * len(MIRRORS)).long().tolist(), strict=True):
+        image, lesion = both[sample, :3], _widen(both[sample, 3:] >= 0.5, near)
+        ring = _widen(lesion, near) & ~lesion & (_inside(image[None])[0] > 0)
+        for place in range(len(MIRRORS)):
+            other = both[sample].flip(MIRRORS[(first + place) % len(MIRRORS)])
+            tissue = (_inside(other[None, :3])[0] > 0) & ~_widen(other[3:] >= 0.5, near)
+            if (lesion & ~tissue).sum() > 0.02 * lesion.sum() or not (ring & tissue).any():
+                continue
+            # the light differs from side to side: bring the tissue to the colour of what surrounds the lesion
+            around = ring & tissue
+            gain = (image * around).sum(dim=(1, 2)) / (other[:3] * around).sum(dim=(1, 2)).clamp(min=1e-3)
+            cover = (other[:3] * gain[:, None, None]).clamp(0, 1)
+            alpha = functional.avg_pool2d(_widen(lesion, soft)[None].float(), 2 * soft + 1, 1, soft)[0]
+            both[sample, :3] = torch.lerp(image, cover, alpha * (_inside(image[None])[0]))
+            both[sample, 3] = 0.0
+            break
+    return both
+
+
+def _widen(mask: Tensor, by: int) -> Tensor:
+    """Dilate (1, H, W) bool by a square of 2 ``by`` + 1 pixels."""
+    return functional.max_pool2d(mask[None].float(), 2 * by + 1, 1, by)[0] > 0
 
 
 def _paste(both: Tensor, share: float, generator: torch.Generator) -> Tensor:

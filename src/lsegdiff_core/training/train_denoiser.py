@@ -111,7 +111,6 @@ class DenoiserTask:
         sigma_max = self.config.model.schedule.sigma_max
         with mixed_precision(self.device):
             cond = model.encoder(image)
-        with mixed_precision(self.device, on_cpu=True):
             pure = noise[1] * sigma_max * self.diffusion
             first = model.denoiser(pure, torch.full((len(mask),), sigma_max, device=self.device), cond)
             logits = self.decode(model, first)
