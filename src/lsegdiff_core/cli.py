@@ -231,6 +231,7 @@ def train(
     """Train a model and write its bundle.
 
     First the mask VAE, then image encoder and denoiser. Ctrl+C stops; the same command goes on where it stopped.
+    With 'torchrun --nproc-per-node N -m lsegdiff_core train ...' N processes share each batch.
 
     Example: lsegdiff train configs/polyp/pranet.json --data DATA --backbone tf_efficientnet_lite0.safetensors
     """
@@ -239,6 +240,7 @@ def train(
     from lsegdiff_core.config import load_config, same_networks
     from lsegdiff_core.predictor import resolve_device
     from lsegdiff_core.release import release
+    from lsegdiff_core.training import parallel
     from lsegdiff_core.training.config import TrainConfig
     from lsegdiff_core.training.run import train as run
     from lsegdiff_core.training.run import weights_file
@@ -256,9 +258,13 @@ def train(
         manifest, start = load_networks(find_bundle(init))
         if not same_networks(manifest.model, settings.model):
             raise LSegDiffError(f"--init: bundle '{init}' holds other networks than {config}; take its 'model' over")
+    place = resolve_device(device)
     try:
-        for stage, report in run(settings, data, config.parent, out, backbone, start, resolve_device(device)):
-            print(_report_line(stage, report), flush=True)
+        with parallel.processes(place):
+            for stage, report in run(settings, data, config.parent, out, backbone, start, place):
+                print(_report_line(stage, report), flush=True)
+            if parallel.rank():
+                return
     except KeyboardInterrupt:
         print(f"stopped; the same command goes on from {out}")
         raise typer.Exit(130) from None

@@ -146,7 +146,8 @@ def _erase(both: Tensor, share: float, generator: torch.Generator) -> Tensor:
 
 def _widen(mask: Tensor, by: int) -> Tensor:
     """Dilate (1, H, W) bool by a square of 2 ``by`` + 1 pixels."""
-    return functional.max_pool2d(mask[None].float(), 2 * by + 1, 1, by)[0] > 0
+    rows = functional.max_pool2d(mask[None].float(), (2 * by + 1, 1), 1, (by, 0))
+    return functional.max_pool2d(rows, (1, 2 * by + 1), 1, (0, by))[0] > 0
 
 
 def _paste(both: Tensor, share: float, generator: torch.Generator) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lsegdiff_core.errors import LSegDiffError
+from lsegdiff_core.training import parallel
 from lsegdiff_core.training.checkpoint import load_checkpoint, save_checkpoint
 from lsegdiff_core.training.config import OptimConfig
 from lsegdiff_core.training.datasets import Store, batch_indices
@@ -48,10 +49,10 @@ class Report:
     validation: bool = False
 
 
-def step_generator(seed: int, step: int) -> torch.Generator:
-    """Return the CPU generator of one training step, a function of (seed, step) alone."""
+def step_generator(seed: int, step: int, rank: int = 0) -> torch.Generator:
+    """Return the CPU generator of one training step in one process, a function of (seed, step, rank) alone."""
     generator = torch.Generator()
-    generator.manual_seed((seed * 1_000_003 + step) * 2_654_435_761 % 2**63)
+    generator.manual_seed(((rank * 1_000_003 + seed) * 1_000_003 + step) * 2_654_435_761 % 2**63)
     return generator
 
 
@@ -69,7 +70,8 @@ def fit(
     """Train ``task``, resuming from ``out/last.pt`` when it is there.
 
     A run that was stopped and resumed gives the same weights, bit for bit, as one that was not (on a CPU with the
-    same number of threads). Closing the generator stops after the step in hand and saves it.
+    same number of threads). Closing the generator stops after the step in hand and saves it. Of several processes
+    (`lsegdiff_core.training.parallel`) each takes its share of every batch; the first one scores and saves.
 
     Parameters
     ----------
@@ -94,8 +96,10 @@ def fit(
     Raises
     ------
     LSegDiffError
-        When the loss is not finite; the message holds the batch's file names.
+        When the loss is not finite; the message holds the batch's file names. When a batch cannot be shared evenly.
     """
+    if config.batch % parallel.count():
+        raise LSegDiffError(f"batch: {config.batch} cannot be shared by {parallel.count()} processes; take a multiple")
     run = _Run(task, config, seed, out)
     end = config.steps if stop_at is None else min(stop_at, config.steps)
     meter = _Meter()
@@ -132,6 +136,7 @@ class _Run:
         self.consistent = True
         if (out / "last.pt").exists():
             self._resume(load_checkpoint(out / "last.pt"))
+        self.loss = parallel.share_gradients(task.model, task.loss)
 
     def _resume(self, state: dict[str, Any]) -> None:
         if state["steps"] != self.config.steps or state["seed"] != self.seed:
@@ -147,6 +152,8 @@ class _Run:
 
     def save(self) -> None:
         """Write ``last.pt``."""
+        if parallel.rank():
+            return
         state = {
             "steps": self.config.steps,
             "seed": self.seed,
@@ -169,9 +176,11 @@ class _Run:
     def advance(self, store: Store) -> dict[str, float]:
         """Do one training step; return the parts of its loss."""
         config, step = self.config, self.step
-        indices = [store.epoch[place] for place in batch_indices(len(store.epoch), config.batch, step, self.seed)]
+        places = batch_indices(len(store.epoch), config.batch, step, self.seed)[parallel.rank() :: parallel.count()]
+        indices = [store.epoch[place] for place in places]
         self.task.model.train()
-        loss, parts = self.task.loss(store.images[indices], store.masks[indices], step, step_generator(self.seed, step))
+        generator = step_generator(self.seed, step, parallel.rank())
+        loss, parts = self.loss(store.images[indices], store.masks[indices], step, generator)
         for group, peak in zip(self.optimiser.param_groups, self.peaks, strict=True):
             group["lr"] = peak * learning_rate(step, config)
         self.optimiser.zero_grad(set_to_none=True)
@@ -192,13 +201,15 @@ class _Run:
 
     def validate(self) -> Report:
         """Score the averaged weights, keep them if they are the best so far, and save."""
+        self.validated = self.step
+        if parallel.rank():
+            return Report(self.step, self.config.steps, {}, 0.0, 0.0, validation=True)
         self.ema.model.eval()
         self.measures = self.task.score(self.ema.model)
         if self.measures["score"] > self.best:
             self.best = self.measures["score"]
             best = {"step": self.step, "measures": self.measures, "ema": self.ema.model.state_dict()}
             save_checkpoint(self.out / "best.pt", best)
-        self.validated = self.step
         self.save()
         return Report(self.step, self.config.steps, self.measures, 0.0, 0.0, validation=True)
 

@@ -17,6 +17,7 @@ from lsegdiff_core.files import write_text
 from lsegdiff_core.models.image_encoder import EfficientNetLite0
 from lsegdiff_core.models.mask_vae import MaskVAE
 from lsegdiff_core.models.networks import Networks
+from lsegdiff_core.training import parallel
 from lsegdiff_core.training.checkpoint import load_checkpoint, save_checkpoint
 from lsegdiff_core.training.config import OptimConfig, TrainConfig
 from lsegdiff_core.training.datasets import Store, load_stores
@@ -81,11 +82,14 @@ def train(
         scale = measure_latent_scale(vae.to(device), store, config.model.vae.size, device)
     elif init is not None:
         # training it on would move its latents away from those that the denoiser knows
-        save_checkpoint(out / "vae" / "best.pt", {"ema": init.vae.state_dict()})
+        if not parallel.rank():
+            save_checkpoint(out / "vae" / "best.pt", {"ema": init.vae.state_dict()})
+        parallel.wait()
         vae, scale = _best_vae(config, out), init.latent_scale
     else:
         raise LSegDiffError("vae.steps: 0 keeps the mask VAE of the bundle that a training starts from; give --init")
-    write_text(out / "latent_scale.json", json.dumps({"latent_scale": scale}))
+    if not parallel.rank():
+        write_text(out / "latent_scale.json", json.dumps({"latent_scale": scale}))
     task = DenoiserTask(config, vae, scale, validation, device)
     assert isinstance(task.model, ConditionalDenoiser)
     if init is not None:
@@ -171,6 +175,8 @@ def _stage(
 ) -> Iterator[tuple[str, Report]]:
     began = time.time()
     for report in fit(task, store, optim, seed, out / name):
+        if parallel.rank():
+            continue
         row: dict[str, Any] = {
             "stage": name,
             "step": report.step,
@@ -181,10 +187,12 @@ def _stage(
         with (out / "log.jsonl").open("a", encoding="utf-8") as log:
             log.write(json.dumps(row) + "\n")
         yield name, report
+    parallel.wait()  # for the file of the best weights
 
 
 def _claim(out: Path, config: TrainConfig) -> None:
     path, mine = out / "config.json", json.dumps(to_dict(config), indent=1)
     if path.exists() and path.read_text(encoding="utf-8") != mine:
         raise LSegDiffError(f"{path}: holds a training with another config; give another --out or delete that folder")
-    write_text(path, mine)
+    if not parallel.rank():
+        write_text(path, mine)
