@@ -207,8 +207,13 @@ def save_bundle(
     for name, content in contents.items():
         write_bytes(folder / name, content)
     manifest = dataclasses.replace(manifest, files={name: _sha256(content) for name, content in contents.items()})
-    write_text(folder / MANIFEST, json.dumps(to_dict(manifest), indent=1, ensure_ascii=False) + "\n")
+    write_manifest(folder, manifest)
     return manifest
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write ``bundle.json``."""
+    write_text(folder / MANIFEST, json.dumps(to_dict(manifest), indent=1, ensure_ascii=False) + "\n")
 
 
 def read_replay(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:

@@ -242,6 +242,7 @@ def train(
     from lsegdiff_core.release import release
     from lsegdiff_core.training import parallel
     from lsegdiff_core.training.config import TrainConfig
+    from lsegdiff_core.training.datasets import load_stores
     from lsegdiff_core.training.run import train as run
     from lsegdiff_core.training.run import weights_file
 
@@ -261,7 +262,8 @@ def train(
     place = resolve_device(device)
     try:
         with parallel.processes(place):
-            for stage, report in run(settings, data, config.parent, out, backbone, start, place):
+            stores = load_stores(settings.data, data, config.parent, settings.store_size)
+            for stage, report in run(settings, stores, out, backbone, start, place):
                 print(_report_line(stage, report), flush=True)
             if parallel.rank():
                 return
@@ -271,6 +273,38 @@ def train(
     target = bundle or out / "bundle"
     manifest = release(settings, out, target, weights, min_confidence)
     print(f"wrote     {target} (validation {manifest.training['validation']})")
+
+
+@app.command()
+def finetune(
+    project: Annotated[Path, typer.Argument(help="Folder of an annotation project.")],
+    out: Annotated[Path, typer.Option(help="Folder of the new bundle.")],
+    bundle: Bundle = "polyp",
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Training steps; four for each mask, at most 600, if left out.")
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Train a bundle further on the accepted masks of a project.
+
+    Every fourth mask is held out; on these the new bundle is compared with the old one, which stays as it is.
+
+    Example: lsegdiff finetune frames/lsegdiff --bundle polyp --out models/mine
+    """
+    from lsegdiff_core.allocator import keep_large_buffers
+    from lsegdiff_core.comparison import read_comparison
+    from lsegdiff_core.finetune import finetune as run
+    from lsegdiff_core.predictor import resolve_device
+
+    keep_large_buffers()
+    try:
+        for progress in run(project, bundle, out, steps, resolve_device(device)):
+            print(progress, flush=True)
+    except KeyboardInterrupt:
+        print("stopped; nothing was written")
+        raise typer.Exit(130) from None
+    print(f"wrote     {out}")
+    print(f"compared  {read_comparison(out)}")
 
 
 def _report_line(stage: str, report: Report) -> str:

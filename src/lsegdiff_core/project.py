@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,6 +35,7 @@ from lsegdiff_core.journal import NO_STROKE
 FILE = "lsegdiff-project.json"
 FOLDER = "lsegdiff"
 LOCK = ".lsegdiff-project.lock"
+MASKS, DRAFTS = "masks", "drafts"
 FORMAT = 1
 STATUSES = ("new", "predicted", "edited", "accepted", "skipped")
 
@@ -216,19 +217,7 @@ class Project:
         LSegDiffError
             If there is none, its file is not in order (the message names the field), or another session has it open.
         """
-        path = folder / FILE
-        if not path.is_file():
-            raise LSegDiffError(f"{folder}: holds no {FILE}; choose a project's folder")
-        data = read_json(path)
-        if isinstance(data, Mapping) and data.get("format") != FORMAT:
-            raise LSegDiffError(f"{path}: format {data.get('format')!r} is not {FORMAT}; update this program")
-        known = from_dict(_File, data, str(path))
-        names = [item.name for item in known.items]
-        if len(set(names)) != len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise LSegDiffError(f"{path}: names '{twice}' twice; rename one of the items")
-        if not known.items or not known.classes:
-            raise LSegDiffError(f"{path}: holds no {'classes' if known.items else 'items'}; add one")
+        known = _read(folder)
         return cls(folder, known.classes, known.items)
 
     def close(self) -> None:
@@ -333,9 +322,7 @@ class Project:
 
     def accepted(self) -> list[tuple[Path, Path]]:
         """Return image and mask of all accepted items, in the queue's order."""
-        return [
-            (self.image(name), self._mask(name, True)) for name, item in self.items.items() if item.status == "accepted"
-        ]
+        return [(image, mask) for _, image, mask in _accepted(self.folder, self.items.values())]
 
     def export_coco(self, path: Path) -> int:
         """Write all accepted masks as one COCO file; returns how many images it holds.
@@ -355,7 +342,7 @@ class Project:
         return len(frames)
 
     def _mask(self, name: str, accepted: bool) -> Path:
-        return self.folder / ("masks" if accepted else "drafts") / f"{name}.png"
+        return self.folder / (MASKS if accepted else DRAFTS) / f"{name}.png"
 
     def _write(self) -> None:
         data = to_dict(_File(FORMAT, self.classes, tuple(self.items.values())))
@@ -365,6 +352,59 @@ class Project:
             for key in [key for key, value in item.items() if value == defaults[key] or value == []]:
                 del item[key]
         write_text(self.folder / FILE, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+
+
+def accepted_masks(folder: Path, classes: Collection[str]) -> Iterator[tuple[str, Path, NDArray[np.bool_]]]:
+    """Read the accepted masks of a project, which may be open in any session.
+
+    Parameters
+    ----------
+    folder
+        The project's.
+    classes
+        Objects of other classes belong to the background; those without a class do not.
+
+    Yields
+    ------
+    tuple
+        The item's name, its image file, and its mask (H, W).
+
+    Raises
+    ------
+    LSegDiffError
+        If the project or one of the masks cannot be read.
+    """
+    for name, image, mask in _accepted(folder, _read(folder).items):
+        labels = _read_png(mask)
+        objects = read_json(sidecar_path(mask)).get("objects", []) if sidecar_path(mask).is_file() else []
+        foreign = [known["id"] for known in objects if known.get("class", "") not in ("", *classes)]
+        yield name, image, (labels > 0) & ~np.isin(labels, foreign)
+
+
+def _accepted(folder: Path, items: Iterable[Item]) -> list[tuple[str, Path, Path]]:
+    """Return name, image and mask file of the accepted items."""
+    return [
+        (item.name, folder / item.image, folder / MASKS / f"{item.name}.png")
+        for item in items
+        if item.status == "accepted"
+    ]
+
+
+def _read(folder: Path) -> _File:
+    path = folder / FILE
+    if not path.is_file():
+        raise LSegDiffError(f"{folder}: holds no {FILE}; choose a project's folder")
+    data = read_json(path)
+    if isinstance(data, Mapping) and data.get("format") != FORMAT:
+        raise LSegDiffError(f"{path}: format {data.get('format')!r} is not {FORMAT}; update this program")
+    known = from_dict(_File, data, str(path))
+    names = [item.name for item in known.items]
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise LSegDiffError(f"{path}: names '{twice}' twice; rename one of the items")
+    if not known.items or not known.classes:
+        raise LSegDiffError(f"{path}: holds no {'classes' if known.items else 'items'}; add one")
+    return known
 
 
 def _way(path: Path, folder: Path) -> str:

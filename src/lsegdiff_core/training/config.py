@@ -190,6 +190,11 @@ class TrainConfig:
         for size in self.sizes:
             require(size > 0 and size % 32 == 0, "sizes", size, "multiples of 32")
 
+    @property
+    def store_size(self) -> int:
+        """Side in pixels of the squares that are kept: more than the networks see, so that zooming in shows detail."""
+        return int(self.model.encoder.size * 1.25)
+
     def size_at(self, step: int, steps: int) -> int:
         """Return the side of the squares, in pixels, at ``step`` of ``steps``."""
         sizes = self.sizes or (self.model.encoder.size,)

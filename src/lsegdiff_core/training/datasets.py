@@ -68,7 +68,11 @@ def load_stores(config: DataConfig, data: Path, beside: Path, size: int) -> tupl
     LSegDiffError
         For bad folders, files or split files, or when either part is empty.
     """
-    train, validation = split_pairs(config, data, beside)
+    return stores_of(*split_pairs(config, data, beside), config, size)
+
+
+def stores_of(train: list[Pair], validation: list[Pair], config: DataConfig, size: int) -> tuple[Store, Store]:
+    """Read given pairs for training and for validation, and add the phantoms of ``config``; see `load_stores`."""
     return (
         _store(train, config.phantoms, TRAIN_PHANTOM_SEED, size, "training", config.repeat_empty),
         _store(validation, config.validation_phantoms, VALIDATION_PHANTOM_SEED, size, "validation"),

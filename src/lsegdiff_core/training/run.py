@@ -20,20 +20,17 @@ from lsegdiff_core.models.networks import Networks
 from lsegdiff_core.training import parallel
 from lsegdiff_core.training.checkpoint import load_checkpoint, save_checkpoint
 from lsegdiff_core.training.config import OptimConfig, TrainConfig
-from lsegdiff_core.training.datasets import Store, load_stores
+from lsegdiff_core.training.datasets import Store
 from lsegdiff_core.training.loop import Report, Task, fit
 from lsegdiff_core.training.train_denoiser import ConditionalDenoiser, DenoiserTask
 from lsegdiff_core.training.train_vae import VAETask, measure_latent_scale
 
-# Squares are kept a little larger than the networks see them, so that zooming in has detail to show.
-STORE_SCALE = 1.25
 WEIGHTS = ("best", "last")
 
 
 def train(
     config: TrainConfig,
-    data: Path,
-    beside: Path,
+    stores: tuple[Store, Store],
     out: Path,
     backbone: Path | None = None,
     init: Networks | None = None,
@@ -45,10 +42,8 @@ def train(
     ----------
     config
         What to train.
-    data
-        Folder that the config's sources are relative to.
-    beside
-        Folder of the config file, which its validation lists are relative to.
+    stores
+        Training and validation images.
     out
         Folder of checkpoints and of ``log.jsonl``.
     backbone
@@ -66,12 +61,12 @@ def train(
     Raises
     ------
     LSegDiffError
-        For bad data, a loss that is not finite, an ``out`` that belongs to another config, or a mask VAE that is
-        neither trained nor given.
+        For a loss that is not finite, an ``out`` that belongs to another config, or a mask VAE that is neither trained
+        nor given.
     """
     device = device or torch.device("cpu")
     pretrained = None if backbone is None else load_backbone(backbone)
-    store, validation = load_stores(config.data, data, beside, int(config.model.encoder.size * STORE_SCALE))
+    store, validation = stores
     _claim(out, config)
     if config.vae.steps:
         vae_task = VAETask(config, validation, device)

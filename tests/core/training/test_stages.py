@@ -523,9 +523,9 @@ def short_config(tiny_config: TrainConfig) -> TrainConfig:
 
 
 def test_training_goes_through_both_stages_and_leaves_what_a_bundle_needs(
-    short_config: TrainConfig, folder: Path
+    short_config: TrainConfig, stores: Stores, folder: Path
 ) -> None:
-    reports = list(train(short_config, folder, folder, folder / "out"))
+    reports = list(train(short_config, stores, folder / "out"))
     assert list(dict.fromkeys(stage for stage, _ in reports)) == ["vae", "denoiser"]
     networks, measures = collect(short_config, folder / "out")
     assert not networks.encoder.training
@@ -534,17 +534,17 @@ def test_training_goes_through_both_stages_and_leaves_what_a_bundle_needs(
     rows = [json.loads(line) for line in (folder / "out" / "log.jsonl").read_text().splitlines()]
     assert [(row["stage"], row["step"]) for row in rows] == [(stage, report.step) for stage, report in reports]
     # what is finished is not done again, and another config may not go on in the folder
-    assert list(train(short_config, folder, folder, folder / "out")) == []
+    assert list(train(short_config, stores, folder / "out")) == []
     with pytest.raises(LSegDiffError, match=r"config\.json: holds a training with another config"):
-        list(train(dataclasses.replace(short_config, seed=9), folder, folder, folder / "out"))
+        list(train(dataclasses.replace(short_config, seed=9), stores, folder / "out"))
 
 
 @pytest.mark.parametrize("method", ["diffusion", "direct"])
 def test_collected_networks_have_the_weights_that_were_scored(
-    method: str, short_config: TrainConfig, folder: Path
+    method: str, short_config: TrainConfig, stores: Stores, folder: Path
 ) -> None:
     config = dataclasses.replace(short_config, model=dataclasses.replace(short_config.model, method=method))
-    list(train(config, folder, folder, folder / "out"))
+    list(train(config, stores, folder / "out"))
     networks, _ = collect(config, folder / "out", "last")
     stage_one = load_checkpoint(folder / "out" / "vae" / "best.pt")["ema"]
     averaged = load_checkpoint(folder / "out" / "denoiser" / "last.pt")["ema"]

@@ -1,0 +1,76 @@
+"""How a model that learnt from corrected masks compares with the one that it came from; loads no torch."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lsegdiff_core.bundle import MANIFEST, read_manifest
+from lsegdiff_core.errors import LSegDiffError
+
+# Fewer accepted masks teach nothing that could be told from chance; every fourth is kept for the comparison.
+LEAST, HELD_OUT = 8, 4
+
+
+@dataclass(frozen=True)
+class Progress:
+    """``done`` of ``total`` of a ``stage``: learning (steps) or comparing (images)."""
+
+    stage: str
+    done: int
+    total: int
+
+    def __str__(self) -> str:
+        return f"{self.stage} {self.done}/{self.total}"
+
+    @classmethod
+    def parse(cls, line: str) -> Progress | None:
+        """Return what a line of ``lsegdiff finetune`` says, None if it is another line."""
+        found = re.fullmatch(r"(\w+) (\d+)/(\d+)", line.strip())
+        return None if found is None else cls(found[1], int(found[2]), int(found[3]))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Dice of both bundles on the masks that were held out, image by image in the order of ``names``."""
+
+    names: tuple[str, ...]
+    before: tuple[float, ...]
+    after: tuple[float, ...]
+
+    @property
+    def better(self) -> int:
+        """On how many images the new bundle is better."""
+        return int(np.greater(self.after, self.before).sum())
+
+    @property
+    def worse(self) -> int:
+        """On how many images the new bundle is worse."""
+        return int(np.less(self.after, self.before).sum())
+
+    def __str__(self) -> str:
+        return (
+            f"Dice {np.mean(self.before):.3f} before, {np.mean(self.after):.3f} after on {len(self.names)} masks "
+            f"held out; {self.better} better, {self.worse} worse"
+        )
+
+
+def read_comparison(folder: Path) -> Comparison:
+    """Return the comparison that a bundle of `lsegdiff_core.finetune.finetune` holds.
+
+    Raises
+    ------
+    LSegDiffError
+        If it holds none.
+    """
+    held_out: Any = read_manifest(folder).training.get("held_out")
+    try:
+        return Comparison(*(tuple(row[key] for row in held_out) for key in ("name", "before", "after")))
+    except (KeyError, TypeError) as error:
+        raise LSegDiffError(
+            f"{folder / MANIFEST}: training.held_out is missing; it was not made by finetune"
+        ) from error

@@ -1,0 +1,152 @@
+"""Training a bundle further on the masks of a project that its user has accepted, and comparing old and new."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lsegdiff_core.bundle import (
+    Manifest,
+    bundle_hash,
+    find_bundle,
+    load_networks,
+    read_manifest,
+    write_manifest,
+)
+from lsegdiff_core.comparison import HELD_OUT, LEAST, Comparison, Progress
+from lsegdiff_core.data.readers import Pair
+from lsegdiff_core.errors import LSegDiffError
+from lsegdiff_core.evaluation import Setting, evaluate
+from lsegdiff_core.export import png_binary
+from lsegdiff_core.files import write_bytes
+from lsegdiff_core.predictor import Predictor
+from lsegdiff_core.project import accepted_masks
+from lsegdiff_core.release import release
+from lsegdiff_core.training.config import AugmentConfig, LossConfig, OptimConfig, TrainConfig
+from lsegdiff_core.training.datasets import stores_of
+from lsegdiff_core.training.run import train
+
+# About thirty passes, which is where held-out masks of another hospital stopped getting better.
+BATCH, STEPS_PER_IMAGE, MOST_STEPS = 8, 4, 600
+
+
+def finetune(
+    project: Path, bundle: str, out: Path, steps: int | None = None, device: torch.device | None = None
+) -> Iterator[Progress]:
+    """Train encoders and denoiser of a bundle further; its mask VAE stays.
+
+    Every fourth accepted mask is held out, and both bundles are measured on these. Other accepted masks are learnt
+    from, those without a lesion, too. Nothing is left behind when it fails or the generator is closed.
+
+    Parameters
+    ----------
+    project
+        Folder of a project; it may be open in another session.
+    bundle
+        What to start from, by name or folder; it is not changed.
+    out
+        Folder of the new bundle; its manifest's ``training`` holds the comparison. It must not exist yet.
+    steps
+        Training steps of 8 images; four for each image that is learnt from, at most 600, when None.
+    device
+        Where to train; the CPU when None.
+
+    Yields
+    ------
+    Progress
+        Of learning and comparing.
+
+    Raises
+    ------
+    LSegDiffError
+        If ``out`` exists, fewer than 8 masks are accepted, or a file cannot be read.
+    """
+    if out.exists():
+        raise LSegDiffError(f"{out}: exists already; give the new model another name")
+    device = device or torch.device("cpu")
+    source = find_bundle(bundle)
+    manifest, networks = load_networks(source)
+    work = out.with_name(f".{out.name}.part")
+    shutil.rmtree(work, ignore_errors=True)
+    try:
+        pairs: list[Pair] = []
+        for name, image, mask in accepted_masks(project, manifest.classes):
+            pairs.append(Pair(name, image, work / "masks" / f"{name}.png"))
+            write_bytes(pairs[-1].mask, png_binary.encode(mask.astype(np.uint8), {}))
+        if len(pairs) < LEAST:
+            raise LSegDiffError(
+                f"{project}: {len(pairs)} masks are accepted; accept at least {LEAST} for a model to learn from them"
+            )
+        # the queue's order may follow the video or the difficulty: every fourth is a fair share of either
+        held_out = pairs[HELD_OUT - 1 :: HELD_OUT]
+        learnt = [pair for pair in pairs if pair not in held_out]
+        config = _config(manifest, len(learnt), steps)
+        stores = stores_of(learnt, held_out, config.data, config.store_size)
+        for stage, report in train(config, stores, work / "run", init=networks, device=device):
+            if stage == "denoiser" and not report.validation:
+                yield Progress("learning", report.step, report.steps)
+        release(config, work / "run", work / "bundle", "last", manifest.min_confidence)
+        comparison = yield from _compare(source, work / "bundle", held_out, device)
+        _note(work / "bundle", source, learnt, comparison)
+        os.replace(work / "bundle", out)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _config(manifest: Manifest, count: int, steps: int | None) -> TrainConfig:
+    steps = min(MOST_STEPS, STEPS_PER_IMAGE * count) if steps is None else steps
+    return TrainConfig(
+        name=f"{manifest.name}-tuned",
+        description=f"{manifest.description}; trained further on {count} accepted masks of a project",
+        licence=manifest.licence,
+        classes=manifest.classes,
+        frozen_stages=2,
+        model=manifest.model,
+        augment=AugmentConfig(specular=0.2, paste=0.1),
+        loss=LossConfig(boundary=5.0, recycle=0.75, top=0.5),
+        vae=OptimConfig(steps=0),
+        denoiser=OptimConfig(
+            steps=steps,
+            batch=BATCH,
+            lr=2e-4,
+            encoder_lr=1e-4,
+            warmup=min(20, steps // 4),
+            ema=0.98,
+            log_every=min(5, steps),
+            validate_every=steps,
+        ),
+    )
+
+
+def _compare(
+    before: Path, after: Path, held_out: Sequence[Pair], device: torch.device
+) -> Generator[Progress, None, Comparison]:
+    """Measure both bundles, each with the sampling and the refinement that it suggests."""
+    scores: list[list[float]] = []
+    for number, folder in enumerate((before, after)):
+        predictor = Predictor(str(folder), str(device))
+        setting = Setting(predictor.manifest.sampling, predictor.manifest.morphology)
+        scores.append([])
+        for row in evaluate(predictor, held_out, [setting]):
+            scores[-1].append(row["dice"])
+            yield Progress("comparing", number * len(held_out) + len(scores[-1]), 2 * len(held_out))
+    return Comparison(tuple(pair.name for pair in held_out), *map(tuple, scores))
+
+
+def _note(folder: Path, source: Path, learnt: Sequence[Pair], comparison: Comparison) -> None:
+    """Write into the new bundle's manifest where it came from and how it compares."""
+    manifest = read_manifest(folder)
+    rows = zip(comparison.names, comparison.before, comparison.after, strict=True)
+    training = {
+        **manifest.training,
+        "init": {"name": source.name, "sha256": bundle_hash(source)},
+        "learnt_from": [pair.name for pair in learnt],
+        "held_out": [{"name": name, "before": before, "after": after} for name, before, after in rows],
+    }
+    write_manifest(folder, dataclasses.replace(manifest, training=training))
