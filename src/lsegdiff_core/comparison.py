@@ -59,6 +59,11 @@ class Comparison:
         )
 
 
+def work_folder(out: Path) -> Path:
+    """Return where a new bundle is made before it becomes ``out``; what a killed process left there can go."""
+    return out.with_name(f".{out.name}.part")
+
+
 def read_comparison(folder: Path) -> Comparison:
     """Return the comparison that a bundle of `lsegdiff_core.finetune.finetune` holds.
 

@@ -19,7 +19,7 @@ from lsegdiff_core.bundle import (
     read_manifest,
     write_manifest,
 )
-from lsegdiff_core.comparison import HELD_OUT, LEAST, Comparison, Progress
+from lsegdiff_core.comparison import HELD_OUT, LEAST, Comparison, Progress, work_folder
 from lsegdiff_core.data.readers import Pair
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.evaluation import Setting, evaluate
@@ -72,7 +72,7 @@ def finetune(
     device = device or torch.device("cpu")
     source = find_bundle(bundle)
     manifest, networks = load_networks(source)
-    work = out.with_name(f".{out.name}.part")
+    work = work_folder(out)
     shutil.rmtree(work, ignore_errors=True)
     try:
         pairs: list[Pair] = []

@@ -50,6 +50,8 @@ class AnnotatePanel(QWidget):
         Emitted with the name of the class of the selected object.
     exported
         Emitted with the path of the COCO file to write.
+    learning
+        Emitted when the model is to learn from the accepted masks.
     """
 
     folder_chosen = Signal(object)
@@ -63,6 +65,7 @@ class AnnotatePanel(QWidget):
     tagged = Signal(tuple)
     class_chosen = Signal(str)
     exported = Signal(object)
+    learning = Signal()
 
     def __init__(self, shortcuts: Shortcuts = DEFAULT, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -114,6 +117,8 @@ class AnnotatePanel(QWidget):
         )
         self.export_button = QPushButton("Export all…")
         self.export_button.setToolTip("Writes the accepted masks of all images as one COCO file")
+        self.learn_button = QPushButton("Learn…")
+        self.learn_button.setToolTip("Trains the model further on the masks that you accepted, and compares both")
 
         self.object_class = QComboBox()
         self.object_class.setToolTip("What the selected object is; choose the object with the layer's label picker")
@@ -140,7 +145,7 @@ class AnnotatePanel(QWidget):
         column.addWidget(self.progress)
         column.addLayout(row(self.status, self.search))
         column.addWidget(self.table, 1)
-        column.addLayout(row(self.score_button, self.export_button))
+        column.addLayout(row(self.score_button, self.learn_button, self.export_button))
         column.addWidget(self.accept_button)
         column.addLayout(row(self.previous_button, self.skip_button, self.next_button))
         column.addWidget(self.about)
@@ -159,6 +164,7 @@ class AnnotatePanel(QWidget):
         self.next_button.clicked.connect(lambda: self.stepped.emit(1))
         self.score_button.clicked.connect(lambda: self.scored.emit())
         self.export_button.clicked.connect(self._on_export)
+        self.learn_button.clicked.connect(lambda: self.learning.emit())
         self.notes.editingFinished.connect(lambda: self.noted.emit(self.notes.text()))
         self.tags.editingFinished.connect(self._on_tags)
         self.object_class.activated.connect(lambda index: self.class_chosen.emit(self.object_class.itemText(index)))
@@ -185,6 +191,7 @@ class AnnotatePanel(QWidget):
             self.table,
             self.score_button,
             self.export_button,
+            self.learn_button,
             self.accept_button,
             self.skip_button,
             self.previous_button,

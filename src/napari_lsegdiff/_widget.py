@@ -27,6 +27,7 @@ from napari_lsegdiff._correction import Correction
 from napari_lsegdiff._jobs import Job, Refined
 from napari_lsegdiff._keys import Keys
 from napari_lsegdiff._landing import Landing
+from napari_lsegdiff._learn import LearnDialog
 from napari_lsegdiff._panels import ExportPanel, RunPanel
 from napari_lsegdiff._queue import Queue
 from napari_lsegdiff._recovery import Recovery, RecoveryBar
@@ -105,6 +106,7 @@ class SegmentationDock(QWidget):
         self.about = AboutPanel()
         self.annotate = AnnotatePanel(self._settings.shortcuts)
         self.queue = Queue(self._viewer, self._session, self._runner, self.annotate, self.choices, self.refine, self)
+        self.learn = LearnDialog(self.choices, self)
 
         segment_box = QGroupBox("Segment")
         column = QVBoxLayout(segment_box)
@@ -138,6 +140,7 @@ class SegmentationDock(QWidget):
         self._arrivals.written.connect(self._on_written)
         self._arrivals.failed.connect(self._on_not_written)
         self.queue.wanted.connect(self.run)
+        self.annotate.learning.connect(lambda: self.learn.ask(self.queue.project))
         self.choices.device.currentTextChanged.connect(self._show_about)
         self.about.unload.connect(lambda: self.about.show_unloaded(self._runner.unload()))
         self._recovery.said.connect(self._on_restored)
@@ -147,6 +150,7 @@ class SegmentationDock(QWidget):
         dims.events.current_step.connect(self._on_shown)
         # the last ones first: nothing listens any more when the layers go
         self._closers.calls += [
+            self.learn.learner.cancel,
             self._runner.close,
             self._soon.stop,
             self._arrivals.close,

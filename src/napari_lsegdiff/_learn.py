@@ -1,0 +1,237 @@
+"""Learn from my corrections: the model is trained further in a process of its own, then both are compared."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from time import monotonic
+
+from qtpy.QtCore import QObject, QProcess, QProcessEnvironment, Signal
+from qtpy.QtWidgets import QDialog, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
+
+from lsegdiff_core.comparison import HELD_OUT, LEAST, Progress, read_comparison, work_folder
+from lsegdiff_core.errors import LSegDiffError
+from lsegdiff_core.project import Project
+from napari_lsegdiff._choices import ModelChoice
+from napari_lsegdiff._controls import row
+
+MODELS = "models"
+# Held-out masks below which a difference of the means says little.
+FEW = 20
+
+
+class Learner(QObject):
+    """Runs ``lsegdiff finetune``; the window and its model go on working.
+
+    Attributes
+    ----------
+    progressed
+        Emitted with a `Progress`.
+    done
+        Emitted with the folder of the new bundle.
+    failed
+        Emitted with one line that says why, and all that the process had to say.
+    """
+
+    progressed = Signal(object)
+    done = Signal(object)
+    failed = Signal(str, str)
+
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
+        self._process: QProcess | None = None
+        self._out = Path()
+
+    @property
+    def running(self) -> bool:
+        """Whether it is at work."""
+        return self._process is not None
+
+    def start(self, project: Path, bundle: str, out: Path, device: str) -> None:
+        """Train ``bundle`` further on the accepted masks of ``project``; the new one is written to ``out``."""
+        self.cancel()
+        environment = QProcessEnvironment.systemEnvironment()
+        # the other half of the processor is for the window
+        environment.insert("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 2) // 2)))
+        process = QProcess(self)
+        process.setProcessEnvironment(environment)
+        process.readyReadStandardOutput.connect(self._on_output)
+        process.finished.connect(self._on_finished)
+        process.errorOccurred.connect(self._on_error)
+        self._process, self._out = process, out
+        options = ["--bundle", bundle, "--out", str(out), "--device", device]
+        process.start(sys.executable, ["-m", "lsegdiff_core", "finetune", str(project), *options])
+
+    def cancel(self) -> None:
+        """Stop it; nothing of it is left."""
+        if self._process is None:
+            return
+        process = self._end()
+        process.kill()
+        process.waitForFinished(2000)
+        shutil.rmtree(work_folder(self._out), ignore_errors=True)
+
+    def _end(self) -> QProcess:
+        assert self._process is not None
+        process, self._process = self._process, None
+        process.readyReadStandardOutput.disconnect(self._on_output)
+        process.finished.disconnect(self._on_finished)
+        process.errorOccurred.disconnect(self._on_error)
+        process.deleteLater()
+        return process
+
+    def _on_output(self) -> None:
+        assert self._process is not None
+        while self._process.canReadLine():
+            progress = Progress.parse(bytes(self._process.readLine().data()).decode(errors="replace"))
+            if progress is not None:
+                self.progressed.emit(progress)
+
+    def _on_finished(self, code: int) -> None:
+        process = self._end()
+        if code == 0:
+            self.done.emit(self._out)
+            return
+        said = bytes(process.readAllStandardError().data()).decode(errors="replace").strip()
+        shutil.rmtree(work_folder(self._out), ignore_errors=True)
+        last = said.splitlines()[-1] if said else f"it ended with code {code}"
+        self.failed.emit(last.removeprefix("lsegdiff: "), said)
+
+    def _on_error(self, error: QProcess.ProcessError) -> None:
+        if error == QProcess.ProcessError.FailedToStart:
+            text = self._end().errorString()
+            self.failed.emit(f"Python could not be started: {text}", text)
+
+
+class LearnDialog(QDialog):
+    """Says what is learnt from, shows the course, compares, and lets the user choose; the dock stays usable.
+
+    Parameters
+    ----------
+    choices
+        Its model is what learns, and a new one is chosen there.
+    parent
+        The dock.
+    """
+
+    def __init__(self, choices: ModelChoice, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Learn from my corrections")
+        self._choices = choices
+        self._project: Project | None = None
+        self._out = Path()
+        self._began = 0.0
+        self.learner = Learner(self)
+        self.text = QLabel()
+        self.text.setWordWrap(True)
+        self.bar = QProgressBar()
+        self.start_button = QPushButton("Start")
+        self.start_button.setToolTip("Trains in a process of its own; you can go on working meanwhile")
+        self.cancel_button = QPushButton("Cancel")
+        self.cancel_button.setToolTip("Stops the training; nothing of it is kept, and your model stays as it is")
+        self.use_button = QPushButton("Use the new model")
+        self.use_button.setToolTip("Chooses it under Model; the old one stays in the list")
+        self.keep_button = QPushButton("Keep the old one")
+        self.keep_button.setToolTip("Changes nothing; the new model's folder stays for later")
+        column = QVBoxLayout(self)
+        column.addWidget(self.text, 1)
+        column.addWidget(self.bar)
+        column.addLayout(row(self.start_button, self.cancel_button))
+        column.addLayout(row(self.use_button, self.keep_button))
+        self.setMinimumWidth(360)
+        self.start_button.clicked.connect(self._on_start)
+        self.cancel_button.clicked.connect(self._on_cancel)
+        self.use_button.clicked.connect(self._on_use)
+        self.keep_button.clicked.connect(self.hide)
+        self.learner.progressed.connect(self._on_progress)
+        self.learner.done.connect(self._on_done)
+        self.learner.failed.connect(self._on_failed)
+        self._show("", 0)
+
+    def ask(self, project: Project | None) -> None:
+        """Offer to learn from a project's accepted masks, or show what is under way."""
+        if not self.learner.running:
+            self._project = project
+            self._offer()
+        self.show()
+        self.raise_()
+
+    def _offer(self) -> None:
+        accepted = 0 if self._project is None else len(self._project.accepted())
+        bundle = self._choices.bundle
+        if accepted < LEAST:
+            text = f"A model can learn from {LEAST} accepted masks on; {accepted} are accepted yet."
+        elif bundle is None:
+            text = "No model is chosen yet; choose one in the Segment tab."
+        else:
+            text = (
+                f"The model “{Path(bundle).name}” learns from the {accepted} masks that you accepted. "
+                f"One in {HELD_OUT} is held out, and on these the new model is compared with the old one, "
+                "which stays as it is.\n\nOn a processor this takes a few minutes; you can go on working."
+            )
+        self._show(text, 0, self.start_button)
+        self.start_button.setEnabled(accepted >= LEAST and bundle is not None)
+
+    def _on_start(self) -> None:
+        assert self._project is not None
+        assert self._choices.bundle is not None
+        bundle = self._choices.bundle
+        models = self._project.folder / MODELS
+        stem, number = Path(bundle).name.partition("-tuned")[0], 1
+        while (models / f"{stem}-tuned-{number}").exists():
+            number += 1
+        self._began = monotonic()
+        self._show("Getting ready…", None, self.cancel_button)
+        out = models / f"{stem}-tuned-{number}"
+        self.learner.start(self._project.folder, bundle, out, self._choices.device.currentText())
+
+    def _on_cancel(self) -> None:
+        self.learner.cancel()
+        self._show("Stopped; nothing was changed.", 0, self.start_button)
+
+    def _on_progress(self, progress: Progress) -> None:
+        if progress.stage == "learning":
+            left = (monotonic() - self._began) / progress.done * (progress.total - progress.done)
+            text = f"Learning; about {left / 60:.0f} min left" if left >= 60 else "Learning; less than a minute left"
+        else:
+            text = "Comparing both models on the masks held out"
+        self._show(text, progress.done, self.cancel_button)
+        self.bar.setRange(0, progress.total)
+
+    def _on_done(self, folder: Path) -> None:
+        self._out = folder
+        try:
+            comparison = read_comparison(folder)
+        except LSegDiffError as error:
+            self._on_failed(str(error), str(error))
+            return
+        text = f"{comparison}.\n\nDice is the overlap with your masks; 1 is perfect."
+        if len(comparison.names) < FEW:
+            text += f" {len(comparison.names)} images say little: look at its masks before you rely on it."
+        text += f"\n\nThe new model lies in {folder.parent.name}/{folder.name} of the project; share it as a folder."
+        self._show(text, 0, self.use_button, self.keep_button)
+        self.text.setToolTip(str(folder))
+        better = sum(comparison.after) > sum(comparison.before)
+        (self.use_button if better else self.keep_button).setDefault(True)
+
+    def _on_use(self) -> None:
+        self._choices.choose(str(self._out))
+        self.hide()
+
+    def _on_failed(self, line: str, details: str) -> None:
+        self._show(f"It failed, and nothing was changed: {line}", 0, self.start_button)
+        self.text.setToolTip(details)
+
+    def _show(self, text: str, done: int | None, *buttons: QPushButton) -> None:
+        """Show a text, the buttons that make sense now, and with the cancel button how far it is."""
+        self.text.setText(text)
+        self.text.setToolTip("")
+        if done is None:
+            self.bar.setRange(0, 0)
+        else:
+            self.bar.setValue(done)
+        self.bar.setVisible(self.cancel_button in buttons)
+        for button in (self.start_button, self.cancel_button, self.use_button, self.keep_button):
+            button.setVisible(button in buttons)

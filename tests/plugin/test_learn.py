@@ -1,0 +1,93 @@
+"""Learning from accepted masks in the dock; the process is a real one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+
+from lsegdiff_core.comparison import work_folder
+from lsegdiff_core.data.phantom import draw_phantom
+from lsegdiff_core.project import Project
+from napari_lsegdiff._learn import MODELS
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Eight phantoms with accepted masks, and one without."""
+    for index in range(9):
+        frame = draw_phantom(index, 64, 80)
+        iio.imwrite(tmp_path / f"{index}.png", frame.image)
+    made = Project.of_folder(tmp_path)
+    for index in range(8):
+        mask = draw_phantom(index, 64, 80).mask.astype(np.uint8)
+        made.save(str(index), mask, None, {}, accepted=True, seconds=1.0)
+    made.close()
+    return tmp_path
+
+
+@pytest.fixture
+def dialog(dock, qtbot, project: Path, bundle: str):
+    dock.choices.choose(bundle)
+    dock.annotate.folder_chosen.emit(project)
+    dock.annotate.learn_button.click()
+    assert dock.learn.isVisible()
+    yield dock.learn
+    dock.learn.learner.cancel()
+    dock.queue.close_project()
+
+
+def test_a_new_model_is_compared_and_chosen(dock, dialog, qtbot, project: Path, bundle: str):
+    assert "learns from the 8 masks that you accepted" in dialog.text.text()
+    dialog.start_button.click()
+    qtbot.waitUntil(lambda: "Learning" in dialog.text.text(), timeout=120_000)
+    assert dialog.bar.maximum() == 24
+    assert dialog.cancel_button.isVisible()
+    assert not dialog.start_button.isVisible()
+    qtbot.waitUntil(dialog.use_button.isVisible, timeout=120_000)
+    assert "on 2 masks held out" in dialog.text.text()
+    assert "2 images say little" in dialog.text.text()
+    assert dock.choices.bundle == bundle
+    dialog.use_button.click()
+    new = project / "lsegdiff" / MODELS / f"{Path(bundle).name}-tuned-1"
+    assert dock.choices.bundle == str(new)
+    assert dock.choices.model.findData(bundle) >= 0, "the old one is gone"
+    assert not dialog.isVisible()
+
+
+def test_cancelled_it_leaves_nothing(dock, dialog, qtbot, project: Path, bundle: str):
+    dialog.start_button.click()
+    models = project / "lsegdiff" / MODELS
+    qtbot.waitUntil(lambda: "Learning" in dialog.text.text(), timeout=120_000)
+    assert work_folder(models / f"{Path(bundle).name}-tuned-1").exists()
+    dialog.cancel_button.click()
+    assert "Stopped; nothing was changed" in dialog.text.text()
+    assert not list(models.iterdir())
+    assert dialog.start_button.isVisible()
+
+
+def test_a_failure_is_said_and_can_be_tried_again(dock, dialog, qtbot, project: Path):
+    (project / "3.png").write_bytes(b"no image")
+    dialog.start_button.click()
+    qtbot.waitUntil(lambda: "It failed" in dialog.text.text(), timeout=120_000)
+    assert "3.png" in dialog.text.text()
+    assert dialog.start_button.isVisible()
+    assert not dialog.learner.running
+
+
+def test_too_few_masks_teach_nothing(dock, dialog):
+    project = dock.queue.project
+    project.update("0", status="skipped")
+    dock.annotate.learn_button.click()
+    assert "8 accepted masks on; 7 are accepted yet" in dialog.text.text()
+    assert not dialog.start_button.isEnabled()
+
+
+def test_a_closing_dock_stops_it(dock, dialog, qtbot, bundle: str, project: Path):
+    dialog.start_button.click()
+    qtbot.waitUntil(lambda: "Learning" in dialog.text.text(), timeout=120_000)
+    dock.close()
+    assert not dialog.learner.running
+    assert not list((project / "lsegdiff" / MODELS).iterdir())
