@@ -19,15 +19,11 @@ PASTE_AREA = 0.2
 # Dimensions that are mirrored to find tissue for covering a lesion.
 MIRRORS = ((-1,), (-2,), (-2, -1))
 
-# Side of a close crop as a share of the image's, and how many places are tried for one without a lesion.
-CROP_SIDES = (0.4, 0.7)
-CROP_PLACES = 8
-
 
 def augment(
     images: Tensor, masks: Tensor, size: int, config: AugmentConfig, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Turn, mirror, scale, crop, stretch, shift, recolour and blur each sample on its own; add lesions and highlights.
+    """Turn, mirror, scale, stretch, shift, recolour and blur each sample; add and cover lesions, add highlights.
 
     Parameters
     ----------
@@ -48,7 +44,6 @@ def augment(
         Images (B, 3, size, size) float32 in [-1, 1]; masks (B, 1, size, size) float32, 0 or 1.
     """
     affine = _affine(len(images), config, generator).to(images.device)
-    affine = _crop(affine, masks, config.crop, generator)
     grid = functional.affine_grid(affine, [len(images), 1, size, size], align_corners=False)
     both = torch.cat([images, masks], dim=1).float() / 255.0
     moved = functional.grid_sample(both, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
@@ -82,34 +77,6 @@ def _affine(count: int, config: AugmentConfig, generator: torch.Generator) -> Te
     cos, sin = torch.cos(angle), torch.sin(angle)
     linear = torch.stack([torch.stack([cos * sx, -sin * sy], dim=1), torch.stack([sin * sx, cos * sy], dim=1)], dim=1)
     return torch.cat([linear, shift], dim=2)
-
-
-def _crop(affine: Tensor, masks: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Move a ``share`` of the samples close up, half of them to a place without a lesion, if one is found.
-
-    The other half goes anywhere, so that a close look as such says nothing about a lesion.
-    """
-    if share == 0:
-        return affine
-    count, (least, most) = len(affine), CROP_SIDES
-    chosen, clear = torch.rand((2, count), generator=generator)
-    side = least + (most - least) * torch.rand((CROP_PLACES, count, 1, 1), generator=generator)
-    shift = _uniform((CROP_PLACES, count, 2, 1), generator) * (1 - side)
-    samples = torch.nonzero(chosen < share).flatten()
-    if not len(samples):
-        return affine
-    device, size = affine.device, 48
-    side, shift = side[:, samples].to(device), shift[:, samples].to(device)
-    linear = affine[samples.to(device), :, :2].expand(CROP_PLACES, -1, -1, -1) * side
-    places = torch.cat([linear, shift], dim=3)
-    grid = functional.affine_grid(places.flatten(0, 1), [places[..., 0, 0].numel(), 1, size, size], align_corners=False)
-    lesions = masks[samples.to(device)].float().repeat(CROP_PLACES, 1, 1, 1)
-    seen = functional.grid_sample(lesions, grid, align_corners=False).amax(dim=(1, 2, 3)).view(CROP_PLACES, -1)
-    # the first place without a lesion; the first place of all when there is none
-    first = (seen < 128).int().argmax(dim=0) * (clear[samples] < 0.5).to(device)
-    affine = affine.clone()
-    affine[samples.to(device)] = places[first, torch.arange(len(samples), device=device)]
-    return affine
 
 
 def _erase(both: Tensor, share: float, generator: torch.Generator) -> Tensor:

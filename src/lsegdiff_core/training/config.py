@@ -53,9 +53,8 @@ class AugmentConfig:
     """Random transforms; image and mask always move together.
 
     ``scale`` and ``aspect`` are the largest relative changes, ``shift`` a share of the side, angles are uniform;
-    ``blur``, ``specular`` (highlights), ``paste`` (the lesion of another image of the batch), ``erase`` (the lesion is
-    covered by tissue of the same image) and ``crop`` (a close look, half of the time at a place without a lesion) are
-    shares of the samples.
+    ``blur``, ``specular`` (highlights), ``paste`` (the lesion of another image of the batch) and ``erase`` (the lesion
+    is covered by tissue of the same image) are shares of the samples.
     """
 
     scale: float = 0.35
@@ -69,7 +68,6 @@ class AugmentConfig:
     specular: float = 0.0
     paste: float = 0.0
     erase: float = 0.0
-    crop: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -246,29 +246,43 @@ def test_plain_is_a_resize_without_randomness() -> None:
     assert mask.mean().item() == pytest.approx((masks > 0).float().mean().item(), rel=0.02)
 
 
-def cropped(images: Tensor, masks: Tensor, seed: int = 0) -> tuple[Tensor, Tensor]:
-    return augment(images, masks, 64, dataclasses.replace(STILL, crop=1.0), seeded(seed))
+def erased(images: Tensor, masks: Tensor, share: float = 1.0) -> tuple[Tensor, Tensor]:
+    return augment(images, masks, 80, dataclasses.replace(STILL, erase=share), seeded(0))
 
 
-def test_half_of_the_close_crops_show_no_lesion_where_there_is_room() -> None:
-    masks = disc(400, radius=0.25, centre=(0.4, -0.5))
-    image, mask = cropped(masks.repeat(1, 3, 1, 1), masks)
-    empty = mask.flatten(1).amax(dim=1) == 0
-    # the half that goes anywhere misses the lesion at times, too
-    assert 0.5 < empty.float().mean() < 0.8
-    white = image[:, :1] > 0
-    assert (white == (mask > 0.5)).float().mean() > 0.99
+def test_erased_lesion_is_covered_by_tissue_of_the_same_colour() -> None:
+    masks = disc(6, radius=0.2, centre=(0.5, 0.4))
+    # dark on the left, bright on the right: the tissue of the other side must take the light of this one
+    ramp = torch.linspace(90, 150, 80)[None, None, None].expand(6, 3, 80, 80)
+    images = torch.where(masks > 0, 250.0, ramp).to(torch.uint8)
+    (still, before), (image, mask) = erased(images, masks, 0.0), erased(images, masks)
+    assert before.flatten(1).any(dim=1).all()
+    assert not mask.any()
+    assert still.amax() > 0.9
+    assert image.amax() < 0.3, "the lesion shines through"
+    far = functional.max_pool2d(before, 25, 1, 12) == 0
+    assert torch.equal(image[far.expand_as(image)], still[far.expand_as(still)])
 
 
-def test_close_crop_stays_inside_the_image_and_shows_at_most_seven_tenths_of_its_side() -> None:
-    ramp = torch.arange(80, dtype=torch.uint8).mul(3)[None, None, None].expand(64, 3, 80, 80)
-    image, _ = cropped(ramp, torch.zeros(64, 1, 80, 80, dtype=torch.uint8))
-    level = (image + 1) / 2 * 255 / 3
-    # turned by quarters or freely, a crop's values span no more than its diagonal
-    assert (level.flatten(1).amax(dim=1) - level.flatten(1).amin(dim=1)).max() <= 0.7 * 80 * 2**0.5 + 1
+def test_lesion_that_no_tissue_can_cover_stays() -> None:
+    for masks in (disc(4, radius=0.9), disc(4, radius=0.3)):  # too large, and in the middle of every mirror image
+        images = torch.where(masks.expand(-1, 3, -1, -1) > 0, 200, 100).to(torch.uint8)
+        (still, before), (image, mask) = erased(images, masks, 0.0), erased(images, masks)
+        assert torch.equal(image, still)
+        assert torch.equal(mask, before)
 
 
-def test_image_full_of_lesion_is_cropped_all_the_same() -> None:
-    masks = torch.full((8, 1, 80, 80), 255, dtype=torch.uint8)
-    _, mask = cropped(masks.repeat(1, 3, 1, 1), masks)
-    assert (mask.flatten(1).mean(dim=1) > 0.5).all()
+def test_black_border_covers_no_lesion() -> None:
+    masks = disc(4, radius=0.15, centre=(0.6, 0.6))
+    images = torch.where(masks.expand(-1, 3, -1, -1) > 0, 200, 100).to(torch.uint8)
+    images[:, :, :35] = 0  # of the places that mirror images could take tissue from, these are not in the picture
+    images[:, :, :, :35] = 0
+    (_, before), (_, mask) = erased(images, masks, 0.0), erased(images, masks)
+    assert torch.equal(mask, before)
+
+
+def test_share_of_the_lesions_is_erased() -> None:
+    masks = disc(400, radius=0.15, centre=(0.5, 0.5))
+    images = torch.where(masks.expand(-1, 3, -1, -1) > 0, 200, 100).to(torch.uint8)
+    _, mask = erased(images, masks, 0.3)
+    assert 0.2 < (mask.flatten(1).amax(dim=1) == 0).float().mean() < 0.4
