@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from time import monotonic
 
-from qtpy.QtCore import QObject, QProcess, QProcessEnvironment, Signal
+from qtpy.QtCore import QObject, QProcess, QProcessEnvironment, Qt, Signal
 from qtpy.QtWidgets import QDialog, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from lsegdiff_core.comparison import HELD_OUT, LEAST, Progress, read_comparison, work_folder
@@ -126,6 +126,7 @@ class LearnDialog(QDialog):
         self.learner = Learner(self)
         self.text = QLabel()
         self.text.setWordWrap(True)
+        self.text.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.bar = QProgressBar()
         self.start_button = QPushButton("Start")
         self.start_button.setToolTip("Trains in a process of its own; you can go on working meanwhile")
@@ -140,7 +141,7 @@ class LearnDialog(QDialog):
         column.addWidget(self.bar)
         column.addLayout(row(self.start_button, self.cancel_button))
         column.addLayout(row(self.use_button, self.keep_button))
-        self.setMinimumWidth(360)
+        self.resize(400, 240)
         self.start_button.clicked.connect(self._on_start)
         self.cancel_button.clicked.connect(self._on_cancel)
         self.use_button.clicked.connect(self._on_use)
@@ -167,7 +168,7 @@ class LearnDialog(QDialog):
             text = "No model is chosen yet; choose one in the Segment tab."
         else:
             text = (
-                f"The model “{Path(bundle).name}” learns from the {accepted} masks that you accepted. "
+                f"The model {Path(bundle).name} learns from the {accepted} masks that you accepted. "
                 f"One in {HELD_OUT} is held out, and on these the new model is compared with the old one, "
                 "which stays as it is.\n\nOn a processor this takes a few minutes; you can go on working."
             )

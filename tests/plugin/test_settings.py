@@ -4,6 +4,7 @@ import json
 import logging
 from pathlib import Path
 
+import napari.settings
 import platformdirs
 import pytest
 import yaml
@@ -18,6 +19,9 @@ from napari_lsegdiff._settings import UNSET, Settings, load_settings, settings_f
 
 MANIFEST = Path(napari_lsegdiff.__file__).with_name("napari.yaml")
 SUGGESTED = SamplingConfig(steps=7, sampler="heun", seeds=(0, 1))
+needs_plugin_settings = pytest.mark.skipif(
+    not hasattr(napari.settings, "get_plugin_settings"), reason="napari 0.8 has no settings of plugins"
+)
 MORPHOLOGY = MorphologyConfig(threshold=0.4, opening=2.0, min_confidence=0.3)
 
 
@@ -109,7 +113,9 @@ def test_a_broken_file_is_named(write, content):
     assert problem.startswith(f"{path}: ")
 
 
-def test_napari_keeps_the_settings(plugin_settings, npe2pm, monkeypatch):
+@needs_plugin_settings
+def test_napari_keeps_the_settings(request, npe2pm, monkeypatch):
+    request.getfixturevalue("plugin_settings")
     from napari.settings import get_plugin_settings
 
     monkeypatch.setattr(_settings, "settings_file", settings_file)
@@ -123,7 +129,9 @@ def test_napari_keeps_the_settings(plugin_settings, npe2pm, monkeypatch):
     assert load_settings() == (Settings(steps=9, threshold=0.7, autosave_folder=Path("/somewhere")), [])
 
 
-def test_a_file_of_naparis_that_somebody_edited(plugin_settings, npe2pm, tmp_path, monkeypatch):
+@needs_plugin_settings
+def test_a_file_of_naparis_that_somebody_edited(request, npe2pm, tmp_path, monkeypatch):
+    request.getfixturevalue("plugin_settings")
     monkeypatch.setattr(_settings, "settings_file", settings_file)
     npe2pm.register(PluginManifest.from_file(MANIFEST))
     (tmp_path / "napari-lsegdiff.yaml").write_text(yaml.safe_dump({"segmentation": {"steps": "many", "seeds": 2}}))
@@ -133,7 +141,7 @@ def test_a_file_of_naparis_that_somebody_edited(plugin_settings, npe2pm, tmp_pat
 
 
 def test_without_naparis_settings_a_file_serves(npe2pm, monkeypatch, tmp_path):
-    monkeypatch.delattr("napari.settings.get_plugin_settings")
+    monkeypatch.delattr("napari.settings.get_plugin_settings", raising=False)
     monkeypatch.setattr(platformdirs, "user_config_path", lambda name: tmp_path / name)
     assert settings_file() == tmp_path / "lsegdiff" / "settings.json"
 
