@@ -116,7 +116,7 @@ def _too_large(content: bytes, suffix: str) -> str:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the error says it better
-            shape = iio.improps(content, extension=suffix or None, index=0).shape
+            shape = iio.improps(content, **_first(suffix)).shape
     except Image.DecompressionBombError as error:
         return str(error).partition(" exceeds")[0]
     except Exception:  # whatever is wrong with it, decoding says so
@@ -125,13 +125,17 @@ def _too_large(content: bytes, suffix: str) -> str:
     return f"{width} x {height} pixels" if height * width > MOST_PIXELS else ""
 
 
+def _first(suffix: str) -> dict[str, Any]:
+    """Return the keywords with which imageio decodes the first frame of a stack and nothing else."""
+    first: dict[str, Any] = {"index": 0, "page": 0} if suffix in (".tif", ".tiff") else {"index": 0}
+    return first | {"extension": suffix} if suffix else first  # without a suffix the content decides
+
+
 def _decode(content: bytes, suffix: str) -> NDArray[Any]:
     import imageio.v3 as iio
 
-    # without a suffix the content decides; of a stack nothing but the first frame is decoded
-    first = {"index": 0, "page": 0} if suffix in (".tif", ".tiff") else {"index": 0}
     try:
-        image = np.asarray(iio.imread(content, extension=suffix or None, **first))
+        image = np.asarray(iio.imread(content, **_first(suffix)))
     except Exception:
         if suffix not in (".tif", ".tiff"):
             raise
