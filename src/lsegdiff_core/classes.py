@@ -12,6 +12,11 @@ from lsegdiff_core.errors import LSegDiffError
 _COLOUR = re.compile("#[0-9a-fA-F]{6}")
 
 
+def is_colour(text: object) -> bool:
+    """Return whether ``text`` is a colour, ``#rrggbb``."""
+    return isinstance(text, str) and _COLOUR.fullmatch(text) is not None
+
+
 @dataclass(frozen=True)
 class ObjectClass:
     """A class of objects and its colour, ``#rrggbb``."""
@@ -31,11 +36,6 @@ DEFAULT_CLASSES = (
     ObjectClass("instrument", "#ffe100"),
     ObjectClass("lumen", "#b388ff"),
 )
-
-
-def is_colour(text: object) -> bool:
-    """Return whether ``text`` is a colour, ``#rrggbb``."""
-    return isinstance(text, str) and _COLOUR.fullmatch(text) is not None
 
 
 def check_classes(classes: Sequence[ObjectClass]) -> None:
