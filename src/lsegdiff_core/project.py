@@ -15,22 +15,25 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from lsegdiff_core.classes import DEFAULT_CLASSES, ObjectClass, check_classes, reclassed
 from lsegdiff_core.config import from_dict, read_json, to_dict
 from lsegdiff_core.data.readers import list_images
 from lsegdiff_core.data.splits import read_split
 from lsegdiff_core.errors import LSegDiffError
-from lsegdiff_core.export import coco, export_labels, sidecar_path
-from lsegdiff_core.files import write_text
-from lsegdiff_core.journal import NO_STROKE
+from lsegdiff_core.export import coco, export_labels, sidecar_path, sidecar_text
+from lsegdiff_core.files import write_text, write_together
+from lsegdiff_core.saved import Saved, read_saved, read_sidecar, user_part
 
 FILE = "lsegdiff-project.json"
 FOLDER = "lsegdiff"
@@ -79,33 +82,10 @@ class Item:
 
 
 @dataclass(frozen=True)
-class ObjectClass:
-    """A class of objects and its colour, ``#rrggbb``."""
-
-    name: str
-    colour: str
-
-
-DEFAULT_CLASSES = (
-    ObjectClass("polyp", "#00e5ff"),
-    ObjectClass("instrument", "#ffe100"),
-    ObjectClass("lumen", "#b388ff"),
-)
-
-
-@dataclass(frozen=True)
 class _File:
     format: int
     classes: tuple[ObjectClass, ...]
     items: tuple[Item, ...]
-
-
-class Saved(NamedTuple):
-    """What was saved of an image: labels (H, W), the user's pixels (H, W) int32 (`NO_STROKE` elsewhere), provenance."""
-
-    labels: NDArray[np.uint8]
-    strokes: NDArray[np.int32]
-    provenance: dict[str, Any]
 
 
 class Project:
@@ -246,10 +226,55 @@ class Project:
             raise
         return self.items[name]
 
-    def set_classes(self, classes: Sequence[ObjectClass]) -> None:
-        """Change the classes that objects can have, and save the project."""
-        self.classes = tuple(classes)
-        self._write()
+    def class_counts(self) -> Counter[str]:
+        """Return how many objects of each class the saved masks hold.
+
+        Raises
+        ------
+        LSegDiffError
+            If a sidecar cannot be read.
+        """
+        abouts = (read_sidecar(path) for path in self._sidecars())
+        return Counter(item["class"] for about in abouts for item in about.get("objects", []) if item.get("class"))
+
+    def set_classes(self, classes: Sequence[ObjectClass], moved: Mapping[str, str] | None = None) -> None:
+        """Change the classes that objects can have, in the project and in the sidecars of its masks.
+
+        Parameters
+        ----------
+        classes
+            From now on.
+        moved
+            From the name of a class that was renamed or removed to the one that its objects get.
+
+        Raises
+        ------
+        LSegDiffError
+            If there are no classes or two of one name, saved objects would be left without one, or a file cannot be
+            read or written. Nothing is changed then.
+        """
+        check_classes(classes)
+        gone = {known.name for known in self.classes} - {known.name for known in classes} - set(moved or {})
+        texts: dict[Path, str] = {}
+        for path in self._sidecars():
+            about = read_sidecar(path)
+            objects = about.get("objects", [])
+            left = next((item["class"] for item in objects if item.get("class") in gone), None)
+            if left is not None:
+                raise LSegDiffError(f"classes: '{left}' is still in use, by {path}; say which class its objects get")
+            changed = [reclassed(item, item["id"], classes, moved or {}) for item in objects]
+            if changed != objects:
+                texts[path] = sidecar_text({**about, "objects": changed})
+        before, self.classes = self.classes, tuple(classes)
+        texts[self.folder / FILE] = self._text()
+        try:
+            self._check_there()
+            write_together(
+                {path: partial(Path.write_text, data=text, encoding="utf-8") for path, text in texts.items()}
+            )
+        except LSegDiffError:
+            self.classes = before
+            raise
 
     def save(
         self,
@@ -269,9 +294,9 @@ class Project:
         labels
             (H, W): the objects' ids, at most 255.
         strokes
-            (H, W): what the user drew, an id or 0, and `NO_STROKE` elsewhere.
+            (H, W): what the user drew, an id or 0, and `lsegdiff_core.journal.NO_STROKE` elsewhere; None without any.
         provenance
-            Ready for JSON; ``strokes``, ``changed``, the share of pixels that the user drew, and ``seconds`` are added.
+            Ready for JSON; what `lsegdiff_core.saved.user_part` says is added.
         accepted
             Whether it is good as it is.
         seconds
@@ -282,14 +307,8 @@ class Project:
         LSegDiffError
             If a file cannot be written; the mask from before stays then.
         """
-        drawn = np.full(labels.shape, NO_STROKE, np.int32) if strokes is None else strokes
-        values = [int(value) for value in np.unique(drawn) if value != NO_STROKE]
-        about = {
-            **provenance,
-            "strokes": [{"id": value, **coco.run_lengths(drawn == value)} for value in values],
-            "changed": float((drawn != NO_STROKE).mean()),
-            "seconds": round(seconds, 1),
-        }
+        self._check_there()
+        about = {**provenance, **user_part(strokes, seconds)}
         mask = self._mask(name, accepted)
         export_labels(labels, mask, "indexed-png", about)
         other = self._mask(name, not accepted)
@@ -305,20 +324,8 @@ class Project:
         LSegDiffError
             If a file is there but cannot be read.
         """
-        mask = next((path for path in (self._mask(name, True), self._mask(name, False)) if path.is_file()), None)
-        if mask is None:
-            return None
-        labels = _read_png(mask).astype(np.uint8)
-        provenance = read_json(sidecar_path(mask)) if sidecar_path(mask).is_file() else {}
-        if not isinstance(provenance, dict):
-            raise LSegDiffError(f"{sidecar_path(mask)}: expected an object with named fields; correct or remove it")
-        strokes = np.full(labels.shape, NO_STROKE, np.int32)
-        try:
-            for runs in provenance.pop("strokes", []):
-                strokes[coco.from_run_lengths(runs)] = int(runs["id"])
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise LSegDiffError(f"{sidecar_path(mask)}: its strokes cannot be read; remove that field") from error
-        return Saved(labels, strokes, provenance)
+        mask = self._saved(name)
+        return None if mask is None else read_saved(mask)
 
     def accepted(self) -> list[tuple[Path, Path]]:
         """Return image and mask of all accepted items, in the queue's order."""
@@ -327,15 +334,19 @@ class Project:
     def export_coco(self, path: Path) -> int:
         """Write all accepted masks as one COCO file; returns how many images it holds.
 
+        Its categories are the project's classes; an object of which nobody said what it is has the first of them.
+
         Raises
         ------
         LSegDiffError
             Without accepted masks, or if a file cannot be read or written.
         """
+        classes = [known.name for known in self.classes]
         frames = []
         for image, mask in self.accepted():
-            provenance = read_json(sidecar_path(mask)) if sidecar_path(mask).is_file() else {}
-            frames.append((_read_png(mask), {**provenance, "image": {"name": image.name}}))
+            saved = read_saved(mask)
+            about = {"objects": saved.provenance.get("objects", []), "classes": classes, "image": {"name": image.name}}
+            frames.append((saved.labels, about))
         if not frames:
             raise LSegDiffError(f"{self.folder}: no mask is accepted yet; accept one before exporting")
         write_text(path, coco.encode_all(frames).decode())
@@ -344,14 +355,32 @@ class Project:
     def _mask(self, name: str, accepted: bool) -> Path:
         return self.folder / (MASKS if accepted else DRAFTS) / f"{name}.png"
 
+    def _saved(self, name: str) -> Path | None:
+        """Return where the mask of an item stands, the accepted one before a draft; None if there is none."""
+        return next((path for path in (self._mask(name, True), self._mask(name, False)) if path.is_file()), None)
+
+    def _sidecars(self) -> Iterator[Path]:
+        """Return the sidecars of all saved masks."""
+        paths = (sidecar_path(mask) for mask in map(self._saved, self.items) if mask is not None)
+        return (path for path in paths if path.is_file())
+
+    def _check_there(self) -> None:
+        # a drive that was taken out would otherwise get a new folder in the place where it was
+        if not self.folder.is_dir():
+            raise LSegDiffError(f"{self.folder}: the folder is gone; bring it back, then go on. Nothing was saved")
+
     def _write(self) -> None:
+        self._check_there()
+        write_text(self.folder / FILE, self._text())
+
+    def _text(self) -> str:
         data = to_dict(_File(FORMAT, self.classes, tuple(self.items.values())))
         # what has its default is left out: the file of some thousand images stays small
         defaults = {field.name: field.default for field in dataclasses.fields(Item)}
         for item in data["items"]:
             for key in [key for key, value in item.items() if value == defaults[key] or value == []]:
                 del item[key]
-        write_text(self.folder / FILE, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+        return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
 
 
 def accepted_masks(folder: Path, classes: Collection[str]) -> Iterator[tuple[str, Path, NDArray[np.bool_]]]:
@@ -375,10 +404,10 @@ def accepted_masks(folder: Path, classes: Collection[str]) -> Iterator[tuple[str
         If the project or one of the masks cannot be read.
     """
     for name, image, mask in _accepted(folder, _read(folder).items):
-        labels = _read_png(mask)
-        objects = read_json(sidecar_path(mask)).get("objects", []) if sidecar_path(mask).is_file() else []
+        saved = read_saved(mask)
+        objects = saved.provenance.get("objects", [])
         foreign = [known["id"] for known in objects if known.get("class", "") not in ("", *classes)]
-        yield name, image, (labels > 0) & ~np.isin(labels, foreign)
+        yield name, image, (saved.labels > 0) & ~np.isin(saved.labels, foreign)
 
 
 def _accepted(folder: Path, items: Iterable[Item]) -> list[tuple[str, Path, Path]]:
@@ -402,8 +431,12 @@ def _read(folder: Path) -> _File:
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise LSegDiffError(f"{path}: names '{twice}' twice; rename one of the items")
-    if not known.items or not known.classes:
-        raise LSegDiffError(f"{path}: holds no {'classes' if known.items else 'items'}; add one")
+    if not known.items:
+        raise LSegDiffError(f"{path}: holds no items; add one")
+    try:
+        check_classes(known.classes)
+    except LSegDiffError as error:
+        raise LSegDiffError(f"{path}: {error}") from error
     return known
 
 
@@ -413,16 +446,3 @@ def _way(path: Path, folder: Path) -> str:
         return Path(os.path.relpath(path, folder.absolute())).as_posix()
     except ValueError:  # another drive
         return path.as_posix()
-
-
-def _read_png(path: Path) -> NDArray[np.integer]:
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            pixels = np.asarray(image)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise LSegDiffError(f"{path}: cannot be read as a PNG ({error}); remove it to start again") from error
-    if pixels.ndim != 2:
-        raise LSegDiffError(f"{path}: holds colours, not ids; give an indexed or a grey PNG")
-    return pixels

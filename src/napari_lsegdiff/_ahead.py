@@ -12,7 +12,8 @@ from qtpy.QtCore import QObject, Signal
 from lsegdiff_core.config import MorphologyConfig, SamplingConfig
 from lsegdiff_core.hypotheses import disagreement
 from lsegdiff_core.prediction import Prediction
-from lsegdiff_core.project import Item, Project, Saved
+from lsegdiff_core.project import Item, Project
+from lsegdiff_core.saved import Saved
 from napari_lsegdiff._choices import ModelChoice
 from napari_lsegdiff._controls import RefineControls
 from napari_lsegdiff._runner import Runner
@@ -131,6 +132,10 @@ class Ahead(QObject):
             self._fetching = None
             self._runner.fetch(None)
         self._go_on()
+
+    def pause(self) -> None:
+        """Prepare and score nothing until `prepare` or `score` is called again."""
+        self._following, self._scoring = None, False
 
     def _go_on(self) -> None:
         if self._fetching is not None or self._reading is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from qtpy.QtCore import QModelIndex, QSize, Qt, Signal
@@ -23,9 +24,11 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from lsegdiff_core.classes import ObjectClass
 from lsegdiff_core.project import FOLDER, STATUSES, Item, Project
 from napari_lsegdiff._controls import row
 from napari_lsegdiff._keys import DEFAULT, Shortcuts, written
+from napari_lsegdiff._pictures import patch
 from napari_lsegdiff._queue_table import ALL, NAME_ROLE, THUMBNAIL, QueueFilter, QueueTable
 
 COCO = "annotations.json"
@@ -48,6 +51,8 @@ class AnnotatePanel(QWidget):
         Emitted when the user has finished writing.
     class_chosen
         Emitted with the name of the class of the selected object.
+    classes_asked
+        Emitted when the user wants to edit the classes.
     exported
         Emitted with the path of the COCO file to write.
     learning
@@ -64,6 +69,7 @@ class AnnotatePanel(QWidget):
     noted = Signal(str)
     tagged = Signal(tuple)
     class_chosen = Signal(str)
+    classes_asked = Signal()
     exported = Signal(object)
     learning = Signal()
 
@@ -120,6 +126,9 @@ class AnnotatePanel(QWidget):
         self.learn_button = QPushButton("Learn…")
         self.learn_button.setToolTip("Trains the model further on the masks that you accepted, and compares both")
 
+        self.classes_button = QToolButton()
+        self.classes_button.setText("Classes…")
+        self.classes_button.setToolTip("Add, rename, recolour or remove the classes of this project")
         self.object_class = QComboBox()
         self.object_class.setToolTip("What the selected object is; choose the object with the layer's label picker")
         self.tags = QLineEdit()
@@ -134,7 +143,9 @@ class AnnotatePanel(QWidget):
 
         self.about = QGroupBox("This image")
         form = QFormLayout(self.about)
-        form.addRow("Object is a", self.object_class)
+        choice = row(self.object_class, self.classes_button)
+        choice.setStretch(0, 1)
+        form.addRow("Object is a", choice)
         form.addRow("Tags", self.tags)
         form.addRow("Notes", self.notes)
         column = QVBoxLayout(self)
@@ -167,6 +178,7 @@ class AnnotatePanel(QWidget):
         self.learn_button.clicked.connect(lambda: self.learning.emit())
         self.notes.editingFinished.connect(lambda: self.noted.emit(self.notes.text()))
         self.tags.editingFinished.connect(self._on_tags)
+        self.classes_button.clicked.connect(lambda: self.classes_asked.emit())
         self.object_class.activated.connect(lambda index: self.class_chosen.emit(self.object_class.itemText(index)))
 
     def show_project(self, project: Project | None, table: QueueTable | None) -> None:
@@ -182,8 +194,7 @@ class AnnotatePanel(QWidget):
             # a project that was begun in a folder of images bears that folder's name
             self.title.setText(project.folder.parent.name if project.folder.name == FOLDER else project.folder.name)
             self.title.setToolTip(str(project.folder))
-            self.object_class.clear()
-            self.object_class.addItems([known.name for known in project.classes])
+            self.show_classes(project.classes)
         for widget in (
             self.progress,
             self.status,
@@ -214,6 +225,12 @@ class AnnotatePanel(QWidget):
             index = self._filter.index(self._filter.names.index(item.name), 0)
             self.table.setCurrentIndex(index)
             self.table.scrollTo(index)
+
+    def show_classes(self, classes: Sequence[ObjectClass]) -> None:
+        """List the project's classes with their colours."""
+        self.object_class.clear()
+        for known in classes:
+            self.object_class.addItem(patch(known.colour), known.name)
 
     def show_class(self, name: str) -> None:
         """Show the class of the selected object; nothing if the project does not know it."""

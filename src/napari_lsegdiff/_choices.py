@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeGuard
 
@@ -9,7 +10,7 @@ from napari.components import ViewerModel
 from napari.layers import Image
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QCheckBox, QComboBox, QFileDialog, QFormLayout, QLabel, QSpinBox, QWidget
-from superqt import QLabeledSlider
+from superqt import QLabeledDoubleSlider, QLabeledSlider
 
 from lsegdiff_core.bundle import Manifest, available_bundles, find_bundle, read_manifest
 from lsegdiff_core.config import MAX_STEPS, SAMPLER_NAMES, SamplingConfig
@@ -227,3 +228,21 @@ class ModelChoice(QWidget):
         self.seeds.setValue(min(len(sampling.seeds), MAX_SEEDS))
         self.flip.setChecked(sampling.flip)
         self.zoom.setChecked(sampling.zoom)
+
+
+class SamplingControls:
+    """All that the controls say of the sampling: those of the model, and the strength of a re-diffusion."""
+
+    def __init__(self, model: ModelChoice, strength: QLabeledDoubleSlider) -> None:
+        self.model = model
+        self._strength = strength
+
+    @property
+    def shown(self) -> SamplingConfig:
+        """What a re-diffusion of a mask would use; a first run starts at strength 1 whatever the control says."""
+        return replace(self.model.sampling, strength=round(self._strength.value(), 2))
+
+    def show(self, sampling: SamplingConfig) -> None:
+        """Show how a mask was sampled."""
+        self.model.show_sampling(sampling)
+        self._strength.setValue(sampling.strength)

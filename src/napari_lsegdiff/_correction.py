@@ -12,6 +12,7 @@ from lsegdiff_core.hypotheses import AGREED
 from napari_lsegdiff._correct import THUMBNAIL, CorrectPanel, Gallery, Thumb
 from napari_lsegdiff._hint_layers import INSIDE, OUTSIDE, HintLayers
 from napari_lsegdiff._jobs import Job
+from napari_lsegdiff._objects import said_of
 from napari_lsegdiff._overlays import AGREEMENT, PREVIEW, STROKES, Overlays
 from napari_lsegdiff._session import Session
 from napari_lsegdiff._survey import Survey, survey
@@ -91,7 +92,7 @@ class Correction(QObject):
         for button in (self._panel.redraw_button, self._panel.inside, self._panel.outside, self._panel.box):
             button.setEnabled(job is not None)
         if job is not None:
-            self._panel.show_object(job.number, self._session.object_name(job))
+            self._panel.show_object(job.number, said_of(layer, job.number, "name"))
         self._show_strokes()
         self._follow_run(job)
 

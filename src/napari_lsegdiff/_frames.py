@@ -77,8 +77,12 @@ def new_labels(image: Image, frame: Frame, mask: NDArray[np.integer]) -> Labels:
 
 def lone_labels(name: str, shape: tuple[int, ...], dtype: np.dtype[Any], **place: Any) -> Labels:
     """Return an empty Labels layer for the masks of an image ``name`` of this shape, leading axes and (H, W)."""
-    colormap = CyclicLabelColormap(colors=list(_COLOURS))
-    return Labels(_zeros(shape, dtype), name=f"{name} mask", opacity=0.5, colormap=colormap, **place)
+    return Labels(_zeros(shape, dtype), name=f"{name} mask", opacity=0.5, colormap=colours(), **place)
+
+
+def colours() -> CyclicLabelColormap:
+    """Return the colours of objects of which nobody said what they are."""
+    return CyclicLabelColormap(colors=list(_COLOURS))
 
 
 def widen(labels: Labels, dtype: np.dtype[Any]) -> None:

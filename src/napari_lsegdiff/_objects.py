@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,9 @@ from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
 
 import lsegdiff_core
+from lsegdiff_core.classes import ObjectClass, is_colour, reclassed
+from lsegdiff_core.saved import user_part
+from napari_lsegdiff._frames import colours
 
 # Where a Labels layer's metadata says how its frames were made, for the writer.
 METADATA = "lsegdiff"
@@ -35,12 +38,17 @@ def unknown_provenance() -> dict[str, Any]:
 
 
 def list_objects(
-    layer: Labels, numbers: Iterable[int], class_name: str | None = None, rows: Iterable[Mapping[str, Any]] = ()
+    layer: Labels,
+    numbers: Iterable[int],
+    class_name: str | None = None,
+    rows: Iterable[Mapping[str, Any]] = (),
+    classes: Sequence[ObjectClass] = (),
 ) -> None:
-    """See to it that the layer's features have a row for each of the objects.
+    """See to it that the layer's features have a row for each of the objects, and that it shows their colours.
 
     The columns are index (the id), class, name and colour (#rrggbb). What stands there stays: it is the user's. A new
-    object gets what ``rows``, of the same columns, say of it.
+    object gets what ``rows``, of the same columns, say of it. If there are ``classes``, it is one of them, the first if
+    nothing better is known, and has its colour.
     """
     # napari takes the row of index 0 for the background
     table: dict[str, list[Any]] = {"index": [0], "class": [""], "name": ["background"], "colour": [""]}
@@ -53,12 +61,17 @@ def list_objects(
     if not new:
         return
     class_name = class_name or next((name for name in table["class"] if name), UNKNOWN_CLASS)
+    known = {known.name: known.colour for known in classes}
+    if known and class_name not in known:
+        class_name = next(iter(known))
     for number in new:
-        row = {"index": number, "class": class_name, "name": f"{class_name} {number}", "colour": _colour(layer, number)}
+        colour = known.get(class_name) or _colour(layer, number)
+        row = {"index": number, "class": class_name, "name": f"{class_name} {number}", "colour": colour}
         row |= given.get(number, {})
         for column, values in table.items():
             values.append(row.get(column))
     layer.features = table
+    _show_colours(layer)
 
 
 def object_rows(layer: Labels) -> list[dict[str, Any]]:
@@ -74,9 +87,25 @@ def object_rows(layer: Labels) -> list[dict[str, Any]]:
     ]
 
 
+def said_of(layer: Labels | None, number: int, column: str) -> str:
+    """Return what the layer's table says of an object: its class, name or colour; empty if it does not know."""
+    rows = [] if layer is None else object_rows(layer)
+    return next((str(row.get(column, "")) for row in rows if row["index"] == number), "")
+
+
 def _colour(layer: Labels, number: int) -> str:
-    red, green, blue = (round(float(value) * 255) for value in layer.colormap.map(number)[:3])
+    colormap = layer.colormap
+    if isinstance(colormap, DirectLabelColormap) and number not in colormap.color_dict:
+        colormap = colours()
+    red, green, blue = (round(float(value) * 255) for value in colormap.map(number)[:3])
     return f"#{red:02x}{green:02x}{blue:02x}"
+
+
+def _show_colours(layer: Labels) -> None:
+    """Let the layer show each object in the colour that stands in its table."""
+    wanted = {row["index"]: row["colour"].lower() for row in object_rows(layer) if is_colour(row.get("colour"))}
+    if any(_colour(layer, number) != colour for number, colour in wanted.items()):
+        layer.colormap = DirectLabelColormap(color_dict=wanted | {None: "white", 0: "transparent"})
 
 
 def describe(origins: Mapping[int, Origin], edited: bool) -> dict[str, Any]:
@@ -96,7 +125,7 @@ def sidecar(known: Mapping[str, Any] | None, labels: NDArray[np.integer], featur
     Parameters
     ----------
     known
-        From `describe`; None if nothing is known.
+        From `describe`; None if nothing is known. ``strokes`` and ``seconds`` in it are the user's part.
     labels
         (H, W), the pixels that are written.
     features
@@ -109,6 +138,8 @@ def sidecar(known: Mapping[str, Any] | None, labels: NDArray[np.integer], featur
     """
     frame = dict(known) if known is not None else unknown_provenance()
     made = frame.pop("made", {})
+    if "seconds" in frame:
+        frame |= user_part(frame.pop("strokes"), frame["seconds"])
     table: dict[int, dict[str, Any]] = {}
     if features is not None and "index" in features:
         table = features.drop_duplicates("index").set_index("index").to_dict("index")
@@ -122,10 +153,13 @@ def sidecar(known: Mapping[str, Any] | None, labels: NDArray[np.integer], featur
     return {**frame, "objects": objects}
 
 
-def read_sidecar(provenance: Mapping[str, Any]) -> tuple[dict[int, dict[str, Any]], list[dict[str, Any]]]:
+def read_provenance(
+    provenance: Mapping[str, Any],
+) -> tuple[dict[int, dict[str, Any]], list[dict[str, Any]]]:
     """Return, by their ids, how the objects of a saved mask were made, and the rows of the table of them."""
-    objects = [item for item in provenance.get("objects", []) if isinstance(item, Mapping) and "id" in item]
-    frame = {name: value for name, value in provenance.items() if name not in ("objects", "mask", "edited", "made")}
+    objects = provenance.get("objects", [])
+    theirs = ("objects", "mask", "edited", "changed", "seconds")
+    frame = {name: value for name, value in provenance.items() if name not in theirs}
     made = {int(item["id"]): {**frame, **{name: item[name] for name in OWN if name in item}} for item in objects}
     rows = [
         {"index": int(item["id"]), **{column: str(item.get(column, "")) for column in ("class", "name", "colour")}}
@@ -141,5 +175,15 @@ def set_class(layer: Labels, number: int, class_name: str, colour: str) -> None:
     row = table["index"] == number
     table.loc[row, ["class", "name", "colour"]] = [class_name, f"{class_name} {number}", colour]
     layer.features = table
-    colours: dict[int | None, str] = {int(index): _colour(layer, int(index)) for index in table["index"] if index}
-    layer.colormap = DirectLabelColormap(color_dict=colours | {None: "white", 0: "transparent", number: colour})
+    _show_colours(layer)
+
+
+def reclass(layer: Labels, classes: Sequence[ObjectClass], moved: Mapping[str, str]) -> None:
+    """Follow a change of the project's classes; see `lsegdiff_core.classes.reclassed`."""
+    table, columns = layer.features, ["class", "name", "colour"]
+    for row in object_rows(layer):
+        about = reclassed(row, row["index"], classes, moved)
+        if about != row:
+            table.loc[table["index"] == row["index"], columns] = [about[column] for column in columns]
+    layer.features = table
+    _show_colours(layer)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtGui import QIcon, QImage, QPixmap
+from qtpy.QtGui import QColor, QIcon, QImage, QPixmap
+
+PATCH = 14
 
 
 def icon(picture: NDArray[np.uint8]) -> QIcon:
@@ -13,3 +15,10 @@ def icon(picture: NDArray[np.uint8]) -> QIcon:
     height, width = pixels.shape[:2]
     image = QImage(pixels.data, width, height, 3 * width, QImage.Format.Format_RGB888)
     return QIcon(QPixmap.fromImage(image.copy()))
+
+
+def patch(colour: str) -> QIcon:
+    """Return a square of a colour, ``#rrggbb``."""
+    pixels = QPixmap(PATCH, PATCH)
+    pixels.fill(QColor(colour))
+    return QIcon(pixels)

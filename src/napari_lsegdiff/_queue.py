@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from time import monotonic
 
 import numpy as np
 from napari.components import ViewerModel
@@ -21,17 +20,17 @@ from lsegdiff_core.prediction import Prediction
 from lsegdiff_core.project import Item, Project
 from napari_lsegdiff._ahead import Ahead, Loaded
 from napari_lsegdiff._annotate import AnnotatePanel
-from napari_lsegdiff._choices import ModelChoice
+from napari_lsegdiff._choices import SamplingControls
+from napari_lsegdiff._class_choice import ClassChoice
 from napari_lsegdiff._controls import RefineControls
+from napari_lsegdiff._files import adopt_saved
 from napari_lsegdiff._jobs import Refined
-from napari_lsegdiff._objects import Origin, read_sidecar
+from napari_lsegdiff._objects import Origin, said_of
 from napari_lsegdiff._queue_table import QueueTable
 from napari_lsegdiff._runner import Runner
 from napari_lsegdiff._session import Session
 from napari_lsegdiff._worker import Failed
 
-# Seconds after which a user who does nothing has gone for coffee.
-PAUSE = 60.0
 # Milliseconds in which the canvas is drawn without the old layers. A software driver (Mesa's) crashes when layers go
 # and others come between two drawings, in any viewer and without this plugin.
 DRAWN = 60
@@ -46,7 +45,7 @@ class Queue(QObject):
         What the images are shown with, what knows their masks, and what segments them.
     panel
         The controls.
-    choices, refine
+    sampling, refine
         How images are segmented and new masks refined; they show how a saved mask was made while it is on the canvas.
     parent
         The dock.
@@ -55,9 +54,12 @@ class Queue(QObject):
     ----------
     wanted
         Emitted with the image layer on the canvas when it has no mask yet and needs a run.
+    reclassed
+        Emitted when objects have got other classes.
     """
 
     wanted = Signal(object)
+    reclassed = Signal()
 
     def __init__(
         self,
@@ -65,22 +67,26 @@ class Queue(QObject):
         session: Session,
         runner: Runner,
         panel: AnnotatePanel,
-        choices: ModelChoice,
+        sampling: SamplingControls,
         refine: RefineControls,
         parent: QObject,
     ) -> None:
         super().__init__(parent)
         self._viewer, self._session, self._runner, self._panel = viewer, session, runner, panel
-        self._choices, self._refine = choices, refine
+        self._sampling, self._refine = sampling, refine
         self._project: Project | None = None
         self._table: QueueTable | None = None
         self._name: str | None = None  # of the item on the canvas
         self._coming: str | None = None  # of the one on its way there
         self._image: Image | None = None
         self._ahead: Ahead | None = None
-        self._seen = 0.0  # when the user last did something
-        self._seconds = 0.0
+        self._own: SamplingConfig | None = None  # the user's own, while the controls show that of a saved mask
         self._kept: NDArray[np.integer] | None = None  # the mask as it was saved, or as the model first drew it
+        self._reclassed = False  # an object has got another class since
+        self._classes = ClassChoice(session, panel, lambda: (self._project, self._image), self)
+        self._classes.chosen.connect(self._on_class_chosen)
+        self._classes.edited.connect(self.reclassed)
+        self._classes.failed.connect(self._fail)
         viewer.layers.events.removed.connect(self._on_removed)
         panel.folder_chosen.connect(self.open_folder)
         panel.list_chosen.connect(self.open_list)
@@ -91,7 +97,6 @@ class Queue(QObject):
         panel.scored.connect(self.score)
         panel.noted.connect(lambda text: self._update(notes=text))
         panel.tagged.connect(lambda tags: self._update(tags=tags))
-        panel.class_chosen.connect(self._on_class)
         panel.exported.connect(self._on_export)
 
     # a project
@@ -117,12 +122,13 @@ class Queue(QObject):
             self._fail(error)
             return
         self._table = QueueTable(self._project, self)
-        self._ahead = Ahead(self._project, self._runner, self._choices, self._refine, self)
+        self._ahead = Ahead(self._project, self._runner, self._sampling.model, self._refine, self)
         self._ahead.loaded.connect(self._display)
         self._ahead.unreadable.connect(self._on_unreadable)
         self._ahead.predicted.connect(self._on_predicted)
         self._ahead.failed.connect(self._on_failed)
         self._ahead.scored.connect(self._on_scored)
+        self._session.classes = self._project.classes
         self._panel.show_project(self._project, self._table)
         self._show_progress()
         items = self._project.items
@@ -142,6 +148,7 @@ class Queue(QObject):
         if self._ahead is not None:
             self._ahead.close()
         self._project = self._table = self._ahead = self._name = self._coming = self._image = None
+        self._session.classes = ()
         self._panel.show_project(None, None)
         self._show_scoring()
 
@@ -188,7 +195,6 @@ class Queue(QObject):
     def changed(self, image: Image, painted: bool) -> None:
         """Take notice of a stroke, an undo or a redo on an image's mask."""
         if image is self._image:
-            self._tick()
             item = self._item()
             if painted and item is not None and item.status != "edited":
                 self._update(status="edited")
@@ -196,12 +202,12 @@ class Queue(QObject):
     def follow(self, image: Image) -> None:
         """Show the class of the object that is selected in an image's mask."""
         if image is self._image:
-            self._panel.show_class(self._session.object_class(self._session.job(image)))
+            layer = self._session.mask_layer(image)
+            self._panel.show_class(said_of(layer, self._session.selected(image), "class"))
 
     def masked(self, image: Image) -> None:
         """Take notice of a mask that the model drew on an image."""
         if image is self._image:
-            self._tick()
             item = self._item()
             if item is not None and item.status == "new":
                 self._update(status="predicted")
@@ -230,7 +236,7 @@ class Queue(QObject):
         return None if layer is None else np.array(layer.data)
 
     def _differs(self, pixels: NDArray[np.integer]) -> bool:
-        return self._kept is None or not np.array_equal(pixels, self._kept)
+        return self._reclassed or self._kept is None or not np.array_equal(pixels, self._kept)
 
     def _following(self) -> str | None:
         """Return the next item of the table that is still open, from the top again after the last."""
@@ -276,17 +282,21 @@ class Queue(QObject):
         if layer is None:
             self._panel.tell("There is no mask yet: press Run, or wait for it")
             return False
-        self._tick()
         about = self._session.provenance(self._image, job.frame) or {}
         about = {**about, "image": {**about.get("image", {}), "name": self._project.image(self._name).name}}
         try:
             self._project.save(
-                self._name, np.asarray(layer.data), self._session.strokes(job), about, accepted, self._seconds
+                self._name,
+                np.asarray(layer.data),
+                self._session.strokes(job),
+                about,
+                accepted,
+                self._session.spent(job),
             )
         except LSegDiffError as error:
             self._fail(error)
             return False
-        self._kept = self._pixels()
+        self._kept, self._reclassed = self._pixels(), False
         self._refresh(self._name)
         self._panel.tell(f"{'Accepted' if accepted else 'Kept as a draft'}: {self._name}")
         return True
@@ -303,10 +313,12 @@ class Queue(QObject):
             return
         name, item = loaded.name, self._project.items[loaded.name]
         self._image = self._restored(name) or self._new_layer(loaded)
-        self._name, self._coming, self._kept = name, None, None
-        self._seconds, self._seen = item.seconds, monotonic()
+        self._name, self._coming, self._kept, self._reclassed = name, None, None, False
+        self._session.start(self._session.job(self._image), item.seconds)
         if self._table is not None:
             self._table.mark(name)
+        if item.problem:  # by now it can be read
+            self._update(problem="")
         self._panel.show_item(item)
         self._panel.tell("")
         self._show_mask(loaded, self._ahead.take(name))
@@ -329,6 +341,7 @@ class Queue(QObject):
         return image
 
     def _show_mask(self, loaded: Loaded, ready: Prediction | None) -> None:
+        assert self._project is not None
         assert self._image is not None
         job = self._session.job(self._image)
         if self._session.mask_layer(self._image) is not None:
@@ -336,8 +349,8 @@ class Queue(QObject):
         if loaded.saved is not None:
             saved = loaded.saved
             if saved.labels.shape == loaded.pixels.shape[:2]:
-                origins, table = read_sidecar(saved.provenance)
-                self._session.adopt(self._image, job.frame, saved.labels, saved.strokes, origins, table)
+                adopt_saved(self._session, self._image, job.frame, saved, self._project.items[loaded.name].seconds)
+                job = self._session.job(self._image)
                 self._kept = self._pixels()
                 self._show_sampling(self._session.sampling(job))
                 return
@@ -355,21 +368,29 @@ class Queue(QObject):
         if self._ahead is None:
             return
         if saved is not None:
-            self._ahead.sampling = self._ahead.sampling or self._choices.sampling
-            self._choices.show_sampling(saved)
-        elif self._ahead.sampling is not None:
-            self._choices.show_sampling(self._ahead.sampling)
-            self._ahead.sampling = None
+            if self._own is None:
+                self._own, self._ahead.sampling = self._sampling.shown, self._sampling.model.sampling
+            self._sampling.show(saved)
+        elif self._own is not None:
+            self._sampling.show(self._own)
+            self._own = self._ahead.sampling = None
 
     def _on_unreadable(self, name: str, failed: Failed) -> None:
-        self._update_item(name, problem=failed.line)
-        if name == self._coming:
+        if self._project is None or self._ahead is None:
+            return
+        folder = self._project.image(name).parent
+        if not folder.is_dir():  # a drive that was taken out: no image is to blame
+            self._ahead.pause()
+            self._panel.tell(f"{folder}: the folder is gone; bring it back, then click on an image")
+        elif not self._update_item(name, problem=failed.line):
+            self._ahead.pause()
+        elif name != self._coming:
+            self._prepare()
+        else:
             following = self._following()
             self._panel.tell(f"{failed.line}. It is left out", failed.details)
             if following is not None:
                 self.show(following)
-        else:
-            self._prepare()
 
     def _on_predicted(self, name: str, disagreement: float) -> None:
         if self._project is None:
@@ -397,16 +418,10 @@ class Queue(QObject):
 
     # small things
 
-    def _tick(self) -> None:
-        now = monotonic()
-        self._seconds += min(now - self._seen, PAUSE)
-        self._seen = now
-
     def _update_seconds(self) -> None:
-        self._tick()
         item = self._item()
-        if item is not None and item.status in ("edited", "accepted", "skipped"):
-            self._update(seconds=round(self._seconds, 1))
+        if item is not None and self._image is not None and item.status in ("edited", "accepted", "skipped"):
+            self._update(seconds=round(self._session.spent(self._session.job(self._image)), 1))
 
     def _update(self, **changes: object) -> bool:
         return self._name is not None and self._update_item(self._name, **changes)
@@ -432,14 +447,10 @@ class Queue(QObject):
             items = self._project.items.values()
             self._panel.show_progress(sum(not _open_still(item) for item in items), len(items))
 
-    def _on_class(self, name: str) -> None:
-        if self._project is None or self._image is None:
-            return
-        chosen = next((known for known in self._project.classes if known.name == name), None)
-        layer = self._session.mask_layer(self._image)
-        if chosen is not None and layer is not None:
-            self._session.set_class(self._session.job(self._image), chosen.name, chosen.colour)
-            self.changed(self._image, False)
+    def _on_class_chosen(self, image: Image) -> None:
+        self._reclassed = True
+        self.changed(image, painted=True)
+        self.reclassed.emit()
 
     def _on_export(self, path: Path) -> None:
         if self._project is None:

@@ -106,7 +106,8 @@ def _add_alone(viewer: ViewerModel, session: Session, states: Sequence[Recovered
     for state in states:
         labels.data[state.frame] = state.labels
         origins = {number: Origin(None, origin) for number, origin in state.origins.items()}
-        known[state.frame] = describe(origins, state.locked is not None)
+        made = describe(origins, state.locked is not None)
+        known[state.frame] = {**made, "strokes": state.locked, "seconds": 0.0}
         list_objects(labels, np.unique(state.labels).tolist(), rows=state.objects)
     if not any(isinstance(other, Labels) and np.array_equal(other.data, labels.data) for other in viewer.layers):
         viewer.add_layer(labels)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels
 from numpy.typing import NDArray
 
+from lsegdiff_core.classes import ObjectClass
 from lsegdiff_core.config import MorphologyConfig, SamplingConfig, from_dict
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.hints import BACKGROUND, FOREGROUND, NONE, Hints
@@ -20,10 +21,11 @@ from lsegdiff_core.journal import Journal, Recovered, smallest_type
 from lsegdiff_core.morphology import components
 from lsegdiff_core.prediction import Prediction
 from napari_lsegdiff._autosave import Autosave
+from napari_lsegdiff._clock import WorkClock
 from napari_lsegdiff._frames import Frame, check_fit, current_frame, frame_shape, new_labels, widen
 from napari_lsegdiff._jobs import Job, Refined
 from napari_lsegdiff._layers import UNLOCKED, MaskLog, Origins, check_number
-from napari_lsegdiff._objects import METADATA, Origin, describe, list_objects, set_class, sidecar, unknown_provenance
+from napari_lsegdiff._objects import METADATA, Origin, describe, list_objects, sidecar, unknown_provenance
 
 T = TypeVar("T")
 
@@ -42,6 +44,11 @@ class Session:
         Called with the image after a stroke (with True), an undo or a redo (with False) on its mask.
     journal
         Records every change of the masks; whoever made it closes it.
+
+    Attributes
+    ----------
+    classes
+        What objects can be; empty as long as no project says so.
     """
 
     def __init__(
@@ -52,7 +59,9 @@ class Session:
     ) -> None:
         self._viewer = viewer
         self._changed = changed
+        self.classes: Sequence[ObjectClass] = ()
         self._autosave = Autosave(journal)
+        self._clock = WorkClock()
         self._masks: dict[Image, MaskLog] = {}
         self._predictions: OrderedDict[int, tuple[Image, Prediction]] = OrderedDict()
         self._runs = 0
@@ -187,8 +196,8 @@ class Session:
         else:
             log.write(frame, refined.mask, number, refined.origin, merge)
         classes = refined.origin.provenance.get("classes")
-        list_objects(log.layer, [number], classes[0] if classes else None)
-        self._note(log, [frame])
+        list_objects(log.layer, [number], classes[0] if classes else None, classes=self.classes)
+        self._note(refined.job.image, log, [frame])
         return True
 
     def draw(self, job: Job, mask: NDArray[np.bool_]) -> bool:
@@ -203,6 +212,7 @@ class Session:
         locked: NDArray[np.int32] | None = None,
         origins: Mapping[int, Mapping[str, Any]] | None = None,
         features: Iterable[Mapping[str, Any]] = (),
+        seconds: float = 0.0,
     ) -> None:
         """Give a frame a mask from before, strokes and all, as if it had been there ever since.
 
@@ -221,6 +231,8 @@ class Session:
             Provenance of each object that a model made, by id; the probability of such a run is gone.
         features
             Rows of the table of objects (index, class, name, colour); those of known objects stay as they are.
+        seconds
+            Time that the user has spent on it.
 
         Raises
         ------
@@ -242,8 +254,18 @@ class Session:
         else:
             widen(log.layer, dtype)
             log.adopt(frame, labels, locked, made)
-        list_objects(log.layer, np.unique(labels).tolist(), rows=features)
-        self._note(log, [frame])
+        numbers = np.unique(labels).tolist()
+        list_objects(log.layer, numbers, rows=features, classes=self.classes)
+        self._clock.start(image, frame, seconds)
+        self._note(image, log, [frame])
+
+    def spent(self, job: Job) -> float:
+        """Return the seconds that the user has spent on the job's frame until now."""
+        return self._clock.tick(job.image, job.frame)
+
+    def start(self, job: Job, seconds: float) -> None:
+        """Begin to count the time that the user spends on the job's frame, from ``seconds`` on."""
+        self._clock.start(job.image, job.frame, seconds)
 
     @property
     def recording(self) -> bool:
@@ -273,28 +295,6 @@ class Session:
         log = self._log(job.image)
         return None if log is None else log.locked(job.frame)
 
-    def object_name(self, job: Job) -> str:
-        """Return what the layer's table calls the object; empty if it is not in it."""
-        return self._named(job, "name")
-
-    def _named(self, job: Job, column: str) -> str:
-        log = self._log(job.image)
-        if log is None or column not in log.layer.features:
-            return ""
-        table = log.layer.features
-        names = table.loc[table["index"] == job.number, column]
-        return "" if names.empty else str(names.iloc[0])
-
-    def set_class(self, job: Job, class_name: str, colour: str) -> None:
-        """Say what the object is; ``colour`` is that of its class, ``#rrggbb``."""
-        log = self._log(job.image)
-        if log is not None:
-            set_class(log.layer, job.number, class_name, colour)
-
-    def object_class(self, job: Job) -> str:
-        """Return the object's class; empty if the layer's table does not know it."""
-        return self._named(job, "class")
-
     def morphology(self, job: Job) -> MorphologyConfig | None:
         """Return how the object on show was refined; None if no model made it, or nobody knows."""
         return self._made(job, "morphology", MorphologyConfig)
@@ -317,9 +317,9 @@ class Session:
         return log is not None and log.edited(job.frame)
 
     def provenance(self, image: Image, frame: Frame) -> dict[str, Any] | None:
-        """Return how the masks on show were made, with ``edited`` and ``objects``; None without any."""
+        """Return how the masks on show were made, with the objects and the user's part; None without any."""
         log = self._log(image)
-        return None if log is None or not log.origins(frame) else self._sidecar(log, frame)
+        return None if log is None or not log.origins(frame) else self._sidecar(image, log, frame)
 
     # what the user asks for beside a run
 
@@ -342,7 +342,7 @@ class Session:
                 labels[labels == number] = 0
                 labels[pure.mask & (labels == 0)] = number
         log.forget(job.frame, labels, origins)
-        self._note(log, [job.frame])
+        self._note(job.image, log, [job.frame])
         return True
 
     def split(self, job: Job) -> int:
@@ -366,8 +366,8 @@ class Session:
             # the run's probability holds all parts: a slider would let each grow over the others
             origins |= dict.fromkeys(numbers[1:], Origin(None, origins[job.number].provenance))
         log.relabel(job.frame, np.where(parts > 0, np.array(numbers)[parts], pixels), origins)
-        list_objects(log.layer, numbers[2:])
-        self._note(log, [job.frame])
+        list_objects(log.layer, numbers[2:], classes=self.classes)
+        self._note(job.image, log, [job.frame])
         return count
 
     def export(self, image: Image, path: Path, format: str) -> None:
@@ -384,7 +384,7 @@ class Session:
         from lsegdiff_core.export import export_labels
 
         frame = current_frame(self._viewer, image)
-        export_labels(log.pixels(frame).copy(), path, format, self._sidecar(log, frame))
+        export_labels(log.pixels(frame).copy(), path, format, self._sidecar(image, log, frame))
 
     # within
 
@@ -417,8 +417,8 @@ class Session:
                 return None
 
         def on_changed(frames: list[Frame], numbers: set[int], painted: bool) -> None:
-            list_objects(labels, numbers)
-            self._note(log, frames)
+            list_objects(labels, numbers, classes=self.classes)
+            self._note(image, log, frames)
             self._changed(image, painted)
 
         log = MaskLog(labels, frame_on_canvas, on_changed, self._autosave.follow(image, labels))
@@ -427,18 +427,23 @@ class Session:
         viewer.add_layer(labels)
         return log
 
-    def _note(self, log: MaskLog, frames: list[Frame]) -> None:
+    def _note(self, image: Image, log: MaskLog, frames: list[Frame]) -> None:
         """Keep the layer's metadata true, so that the writer knows how each frame was made."""
         known = log.layer.metadata.setdefault(METADATA, {})
         for frame in frames:
-            known[frame] = describe(log.origins(frame), log.edited(frame))
+            known[frame] = self._known(image, log, frame)
 
-    def _sidecar(self, log: MaskLog, frame: Frame) -> dict[str, Any]:
-        return sidecar(describe(log.origins(frame), log.edited(frame)), log.pixels(frame), log.layer.features)
+    def _known(self, image: Image, log: MaskLog, frame: Frame) -> dict[str, Any]:
+        made = describe(log.origins(frame), log.edited(frame))
+        return {**made, "strokes": log.locked(frame), "seconds": self._clock.tick(image, frame)}
+
+    def _sidecar(self, image: Image, log: MaskLog, frame: Frame) -> dict[str, Any]:
+        return sidecar(self._known(image, log, frame), log.pixels(frame), log.layer.features)
 
     def _on_removed(self, event: Any) -> None:
         gone = event.value
         self._autosave.forget(gone)
+        self._clock.forget(gone)
         for image, log in list(self._masks.items()):
             if gone is image or gone is log.layer:
                 log.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -20,10 +19,11 @@ from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.journal import Journal, default_folder
 from napari_lsegdiff._about import AboutPanel
 from napari_lsegdiff._annotate import AnnotatePanel
-from napari_lsegdiff._choices import ImageChoice, ModelChoice
-from napari_lsegdiff._controls import RefineControls, Scrolled
+from napari_lsegdiff._choices import ImageChoice, ModelChoice, SamplingControls
+from napari_lsegdiff._controls import RefineControls, Scrolled, row
 from napari_lsegdiff._correct import CorrectPanel, Gallery
 from napari_lsegdiff._correction import Correction
+from napari_lsegdiff._files import MaskFiles
 from napari_lsegdiff._jobs import Job, Refined
 from napari_lsegdiff._keys import Keys
 from napari_lsegdiff._landing import Landing
@@ -94,6 +94,10 @@ class SegmentationDock(QWidget):
         self.open_button = QPushButton("Open images…")
         self.open_button.setIcon(self.style().standardIcon(QStyle.StandardPixmap.SP_DialogOpenButton))
         self.open_button.setToolTip("Open one or several image files as layers")
+        self.open_mask_button = QPushButton("Open mask…")
+        self.open_mask_button.setToolTip(
+            "Put an exported mask back onto the chosen image, with your strokes and the settings it was made with"
+        )
         self.images = ImageChoice(self._viewer)
         self.choices = ModelChoice(self.images, self._settings)
         self.panel = RunPanel()
@@ -101,18 +105,24 @@ class SegmentationDock(QWidget):
         self.gallery = Gallery()
         self.refine = RefineControls()
         self.exporter = ExportPanel()
+        self.files = MaskFiles(self._session, self.images, self.exporter, self)
         self._correction = Correction(self._viewer, self._session, self.correct, self.gallery, self)
 
         self.about = AboutPanel()
         self.annotate = AnnotatePanel(self._settings.shortcuts)
-        self.queue = Queue(self._viewer, self._session, self._runner, self.annotate, self.choices, self.refine, self)
+        self.sampling = SamplingControls(self.choices, self.correct.strength)
+        self.queue = Queue(self._viewer, self._session, self._runner, self.annotate, self.sampling, self.refine, self)
         self.learn = LearnDialog(self.choices, self)
 
         segment_box = QGroupBox("Segment")
         column = QVBoxLayout(segment_box)
         column.addWidget(self.choices)
         column.addWidget(self.panel)
-        parts = (self.open_button, segment_box, self.correct, self.gallery, self.refine, self.exporter)
+        opening = QWidget()
+        buttons = row(self.open_button, self.open_mask_button)
+        buttons.setContentsMargins(0, 0, 0, 0)
+        opening.setLayout(buttons)
+        parts = (opening, segment_box, self.correct, self.gallery, self.refine, self.exporter)
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)  # no frame: every pixel of a dock's width counts
         self.tabs.addTab(Scrolled(*parts), "Segment")
@@ -135,12 +145,16 @@ class SegmentationDock(QWidget):
         self.correct.forget.connect(self._on_forget)
         self.correct.split.connect(self._on_split)
         self._correction.adopted.connect(self._on_adopted)
-        self.exporter.chosen.connect(self._on_export)
+        self.open_mask_button.clicked.connect(self.files.ask)
+        self.files.said.connect(self.panel.say)
+        self.files.failed.connect(self._on_error)
+        self.files.opened.connect(self._on_opened)
         self._runner.updated.connect(self._on_update)
         self._arrivals.written.connect(self._on_written)
         self._arrivals.failed.connect(self._on_not_written)
         self.queue.wanted.connect(self.run)
         self.annotate.learning.connect(lambda: self.learn.ask(self.queue.project))
+        self.queue.reclassed.connect(self._on_mask_changed)
         self.choices.device.currentTextChanged.connect(self._show_about)
         self.about.unload.connect(lambda: self.about.show_unloaded(self._runner.unload()))
         self._recovery.said.connect(self._on_restored)
@@ -239,8 +253,7 @@ class SegmentationDock(QWidget):
                 hints = self._correction.hints(job) if redraw else self._session.neighbours(job)
                 # without a mask there is nothing to keep
                 kept = redraw and hints is not None and hints.current is not None and bool(hints.current.any())
-                strength = self.correct.strength.value() if kept else 1.0
-                sampling = replace(self.choices.sampling, strength=round(strength, 2))
+                sampling = self.sampling.shown if kept else self.choices.sampling
                 request = Request(job, bundle, self.choices.device.currentText(), sampling, hints)
                 self._set_running(job)
                 self._started = perf_counter()
@@ -309,7 +322,7 @@ class SegmentationDock(QWidget):
         function = self._session.refinement(job, self.refine.morphology, run)
         if function is not None:
             self._arrivals.request(job, function, merge)
-        elif self._session.run(job) is not None:
+        elif self._session.morphology(job) is not None:
             self.panel.say("This mask's probability is not at hand any more; press Run to refine it")
 
     def _on_adopted(self, job: Job, run: int) -> None:
@@ -352,6 +365,7 @@ class SegmentationDock(QWidget):
         self._correction.show(job)
         if job is not None:
             self.queue.follow(job.image)
+        self.open_mask_button.setEnabled(job is not None)
         self.exporter.button.setEnabled(job is not None and self._session.mask_layer(job.image) is not None)
         self.exporter.suggested = "mask" if job is None else f"{Path(job.image.name).stem} mask"
         morphology = None if job is None else self._session.morphology(job)
@@ -397,16 +411,11 @@ class SegmentationDock(QWidget):
         self.panel.say(f"Object {job.number} is now {parts} objects" if parts > 1 else "The object is in one part")
         self._on_mask_changed()
 
-    def _on_export(self, path: Path, format: str) -> None:
-        image = self.images.layer
-        if image is None:
-            return
-        try:
-            self._session.export(image, path, format)
-        except Exception as error:
-            self._on_error(error)
-        else:
-            self.panel.say(f"Written: {path.name}", str(path))
+    def _on_opened(self, job: Job) -> None:
+        sampling = self._session.sampling(job)
+        if sampling is not None:
+            self.sampling.show(sampling)
+        self._on_mask_changed()
 
     def _on_removed(self, event: Any) -> None:
         if self._running is not None and event.value is self._running.image:

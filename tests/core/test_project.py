@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
+from lsegdiff_core.classes import DEFAULT_CLASSES, ObjectClass
 from lsegdiff_core.data.readers import read_pairs
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.journal import NO_STROKE
-from lsegdiff_core.project import FILE, ObjectClass, Project
+from lsegdiff_core.project import FILE, Project
 
 SHAPE = (20, 30)
 
@@ -128,11 +129,11 @@ def test_coco_holds_every_accepted_mask(project: Project, tmp_path: Path):
     assert project.export_coco(tmp_path / "all.json") == 2
     data = json.loads((tmp_path / "all.json").read_text())
     assert [image["file_name"] for image in data["images"]] == ["a.png", "b.png"]
-    assert [item["name"] for item in data["categories"]] == ["polyp", "lumen"]
+    assert [item["name"] for item in data["categories"]] == ["polyp", "instrument", "lumen"]
     assert [(item["id"], item["image_id"], item["category_id"]) for item in data["annotations"]] == [
         (1, 1, 1),
         (2, 2, 1),
-        (3, 2, 2),
+        (3, 2, 3),
     ]
     np.testing.assert_array_equal(coco_mask.decode(data["annotations"][2]["segmentation"]), two == 5)
 
@@ -149,7 +150,10 @@ def test_export_without_accepted_masks_says_so(project: Project, tmp_path: Path)
         (lambda data: [], "expected an object with named fields, got list"),
         (lambda data: data | {"format": 99}, "format 99 is not 1; update this program"),
         (lambda data: data | {"items": []}, "holds no items"),
-        (lambda data: data | {"classes": []}, "holds no classes"),
+        (lambda data: data | {"classes": []}, "classes: there are none; add one"),
+        (lambda data: data | {"classes": data["classes"] * 2}, "'polyp' is there twice"),
+        (lambda data: data | {"classes": [{"name": "a", "colour": "blueish"}]}, "'blueish' is no colour"),
+        (lambda data: data | {"classes": [{"name": " ", "colour": "#000000"}]}, "a class needs a name"),
         (lambda data: data | {"items": "a.png"}, r"items: expected a list, got str"),
         (lambda data: data | {"items": [{"image": "a.png"}]}, r"items\[0\].*name"),
         (lambda data: data | {"items": [{"image": "a.png", "name": "a", "status": "done"}]}, "unknown name 'done'"),
@@ -237,4 +241,136 @@ def test_strokes_edited_into_nonsense_are_named(project: Project, runs: object):
     sidecar = project.folder / "masks" / "a.provenance.json"
     sidecar.write_text(json.dumps(json.loads(sidecar.read_text()) | {"strokes": runs}))
     with pytest.raises(LSegDiffError, match=r"a\.provenance\.json: its strokes cannot be read"):
+        project.load("a")
+
+
+def about(*objects: tuple[int, str, str]) -> dict[str, object]:
+    """What a sidecar says of objects: id, class and name."""
+    listed = [{"id": number, "class": known, "name": name, "colour": "#123456"} for number, known, name in objects]
+    return {"classes": ["polyp"], "objects": listed}
+
+
+def objects_of(project: Project, name: str) -> list[tuple[str, str, str]]:
+    return [(item["class"], item["name"], item["colour"]) for item in project.load(name).provenance["objects"]]
+
+
+@pytest.fixture
+def used(project: Project) -> Project:
+    """Two polyps and a lumen, in an accepted mask and a draft."""
+    two = labels()
+    two[15:, 20:] = 5
+    project.save("a", two, strokes(), about((1, "polyp", "polyp 1"), (5, "lumen", "the dark one")), True, 3)
+    project.save("b", labels(), None, about((1, "polyp", "polyp 1")), False, 0)
+    return project
+
+
+def test_objects_follow_a_class_that_is_renamed(used: Project, tmp_path: Path):
+    assert used.class_counts() == {"polyp": 2, "lumen": 1}
+    before = used.load("a")
+    classes = [ObjectClass("adenoma", "#ff0000"), *DEFAULT_CLASSES[1:]]
+    used.set_classes(classes, {"polyp": "adenoma"})
+    assert objects_of(used, "a") == [("adenoma", "adenoma 1", "#ff0000"), ("lumen", "the dark one", "#b388ff")]
+    assert objects_of(used, "b") == [("adenoma", "adenoma 1", "#ff0000")]
+    # nothing else moves
+    after = used.load("a")
+    np.testing.assert_array_equal(after.labels, before.labels)
+    np.testing.assert_array_equal(after.strokes, before.strokes)
+    assert {**after.provenance, "objects": 0} == {**before.provenance, "objects": 0}
+    used.export_coco(tmp_path / "all.json")
+    data = json.loads((tmp_path / "all.json").read_text())
+    assert [item["name"] for item in data["categories"]] == ["adenoma", "instrument", "lumen"]
+    assert [item["category_id"] for item in data["annotations"]] == [1, 3]
+    again = reopened(used)
+    assert again.classes == tuple(classes)
+    again.close()
+
+
+def test_names_can_be_exchanged(used: Project):
+    polyp, instrument, lumen = DEFAULT_CLASSES
+    exchanged = [ObjectClass("lumen", polyp.colour), instrument, ObjectClass("polyp", lumen.colour)]
+    used.set_classes(exchanged, {"polyp": "lumen", "lumen": "polyp"})
+    assert used.class_counts() == {"lumen": 2, "polyp": 1}
+
+
+def test_class_in_use_is_not_removed_without_saying_where_its_objects_go(used: Project):
+    files = {path: path.read_bytes() for path in used.folder.rglob("*.json")}
+    with pytest.raises(LSegDiffError, match=r"'lumen' is still in use, by .*a\.provenance\.json; say which class"):
+        used.set_classes(DEFAULT_CLASSES[:2])
+    assert used.classes == DEFAULT_CLASSES
+    assert {path: path.read_bytes() for path in files} == files
+    used.set_classes(DEFAULT_CLASSES[:1], {"lumen": "polyp"})
+    assert used.class_counts() == {"polyp": 3}
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"), [([], "there are none"), ([DEFAULT_CLASSES[0]] * 2, "'polyp' is there twice")]
+)
+def test_classes_that_make_no_sense_are_refused(used: Project, classes: list[ObjectClass], message: str):
+    with pytest.raises(LSegDiffError, match=message):
+        used.set_classes(classes)
+    assert used.classes == DEFAULT_CLASSES
+
+
+def test_classes_that_cannot_be_written_change_no_file(used: Project, monkeypatch: pytest.MonkeyPatch):
+    files = {path: path.read_bytes() for path in used.folder.rglob("*.json")}
+    replaced = Path.replace
+
+    def full(self: Path, target: Path) -> Path:
+        if Path(target).name == FILE:  # the last one
+            raise OSError(28, "No space left on device")
+        return replaced(self, target)
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(LSegDiffError, match="No space left on device"):
+        used.set_classes([ObjectClass("adenoma", "#ff0000"), *DEFAULT_CLASSES[1:]], {"polyp": "adenoma"})
+    monkeypatch.undo()
+    assert used.classes == DEFAULT_CLASSES
+    assert {path: path.read_bytes() for path in files} == files
+
+
+def test_folder_that_disappears_is_not_made_again(used: Project, tmp_path: Path):
+    gone = tmp_path.parent / f"{tmp_path.name}-gone"
+    used.folder.rename(gone)
+    with pytest.raises(LSegDiffError, match=f"{tmp_path.name}: the folder is gone; bring it back"):
+        used.update("b", notes="lost?")
+    with pytest.raises(LSegDiffError, match="the folder is gone"):
+        used.save("b", labels(), None, {}, True, 0)
+    with pytest.raises(LSegDiffError, match="the folder is gone"):
+        used.set_classes(DEFAULT_CLASSES[:2], {"lumen": "polyp"})
+    assert not tmp_path.exists()
+    gone.rename(tmp_path)
+    used.update("b", notes="here")
+    assert used.load("b") is not None
+
+
+@pytest.mark.parametrize(
+    ("nonsense", "message"),
+    [
+        ("{", "not valid JSON"),
+        ("[]", "expected an object with named fields"),
+        ({"objects": 5}, "provenance.objects"),
+        ({"objects": [{"id": "x"}]}, "provenance.objects"),
+        ({"objects": [{"id": 1, "class": 7}]}, "provenance.objects"),
+        ({"classes": "polyp"}, "provenance.classes"),
+        ({"image": 3}, "image: expected an object"),
+        ({"mask": []}, "mask: expected an object"),
+    ],
+)
+def test_sidecar_edited_into_nonsense_is_named(used: Project, nonsense: object, message: str):
+    sidecar = used.folder / "masks" / "a.provenance.json"
+    changed = nonsense if isinstance(nonsense, str) else json.dumps(json.loads(sidecar.read_text()) | nonsense)
+    sidecar.write_text(changed)
+    for ask in (lambda: used.load("a"), used.class_counts, lambda: used.set_classes(DEFAULT_CLASSES)):
+        with pytest.raises(LSegDiffError, match=rf"a\.provenance\.json: .*{message}"):
+            ask()
+    assert sidecar.read_text() == changed
+
+
+def test_mask_of_a_header_that_promises_too_much_is_named(project: Project):
+    from PIL import Image
+
+    path = project.folder / "masks" / "a.png"
+    path.parent.mkdir()
+    Image.new("1", (12_000, 9_000)).save(path)
+    with pytest.raises(LSegDiffError, match=r"a\.png: 12000 x 9000 pixels is too large"):
         project.load("a")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lsegdiff_core.errors import LSegDiffError
+
+# One run takes 21 bytes a pixel at its peak, the viewer with its eight last runs about 100: at this limit 5 GB, which a
+# laptop has. 8K video and the full-frame cameras lie below it.
+MOST_PIXELS = 50_000_000
+# Of a file: so many pixels in 16-bit colours, not compressed, take a third of it.
+MOST_BYTES = 2**30
 
 
 def to_rgb(image: NDArray[Any], name: str = "image") -> NDArray[np.uint8]:
@@ -81,23 +88,59 @@ def _imread(path: Path) -> NDArray[Any]:
 
 
 def _content(path: Path) -> bytes:
+    """Return a file's bytes; refuse a file, and a picture that its header promises, for which there is no memory."""
     try:
-        return path.read_bytes()
+        size = path.stat().st_size
+        if size > MOST_BYTES:
+            raise _refusal(path, f"a file of {size / 2**30:.1f} GB")
+        content = path.read_bytes()
     except OSError as error:
         raise LSegDiffError(f"{path}: no such file, or not readable ({error.strerror}); check the path") from error
+    promised = _too_large(content, path.suffix.lower())
+    if promised:
+        raise _refusal(path, promised)
+    return content
+
+
+def _refusal(path: Path, size: str) -> LSegDiffError:
+    most = f"{MOST_PIXELS // 10**6} million pixels and {MOST_BYTES // 2**30} GB"
+    return LSegDiffError(
+        f"{path}: {size} is too large (at most {most}); save a smaller copy, or the part that you need"
+    )
+
+
+def _too_large(content: bytes, suffix: str) -> str:
+    """Return the size that the header promises if it is too large, else nothing; no pixel is decoded."""
+    import imageio.v3 as iio
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the error says it better
+            shape = iio.improps(content, **_first(suffix)).shape
+    except Image.DecompressionBombError as error:
+        return str(error).partition(" exceeds")[0]
+    except Exception:  # whatever is wrong with it, decoding says so
+        return ""
+    height, width = shape[:2] if len(shape) == 2 or shape[-1] <= 4 else shape[-2:]  # colours come first or last
+    return f"{width} x {height} pixels" if height * width > MOST_PIXELS else ""
+
+
+def _first(suffix: str) -> dict[str, Any]:
+    """Return the keywords with which imageio decodes the first frame of a stack and nothing else."""
+    first: dict[str, Any] = {"index": 0, "page": 0} if suffix in (".tif", ".tiff") else {"index": 0}
+    return first | {"extension": suffix} if suffix else first  # without a suffix the content decides
 
 
 def _decode(content: bytes, suffix: str) -> NDArray[Any]:
     import imageio.v3 as iio
 
     try:
-        # without a suffix the content decides
-        image = np.asarray(iio.imread(content, extension=suffix) if suffix else iio.imread(content))
+        image = np.asarray(iio.imread(content, **_first(suffix)))
     except Exception:
         if suffix not in (".tif", ".tiff"):
             raise
         # tifffile leaves LZW, JPEG and CCITT to a package of their own; Pillow reads them
-        image = np.asarray(iio.imread(content, extension=suffix, plugin="pillow"))
+        image = np.asarray(iio.imread(content, extension=suffix, plugin="pillow", index=0))
     if image.ndim == 3 and image.shape[2] == 4 and suffix in (".jpg", ".jpeg"):
         image = np.asarray(iio.imread(content, extension=suffix, mode="RGB"))  # no alpha in a JPEG: it is CMYK
     return image
@@ -109,7 +152,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     Raises
     ------
     LSegDiffError
-        If the file is missing, truncated, not an image, or holds NaN.
+        If the file is missing, truncated, too large, not an image, or holds NaN.
     """
     return to_rgb(_imread(path), str(path))
 
@@ -123,7 +166,8 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     Raises
     ------
     LSegDiffError
-        If the file is missing, truncated or not an image, or holds values that are neither 0 and 1 nor 0 and 255.
+        If the file is missing, truncated, too large or not an image, or holds values that are neither 0 and 1 nor
+        0 and 255.
     """
     indices = _palette_indices(_content(path))
     if indices is not None:
@@ -140,6 +184,25 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
             "give a mask of 0 and 255, of 0 and 1, or a palette PNG"
         )
     return binary
+
+
+def read_ids(path: Path) -> NDArray[np.integer]:
+    """Read the PNG ``path`` as (H, W) numbers: the indices of a palette, or grey values.
+
+    Raises
+    ------
+    LSegDiffError
+        If the file is missing, truncated, too large, or holds colours.
+    """
+    content = _content(path)
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            pixels = np.asarray(image)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise LSegDiffError(f"{path}: cannot be read as a PNG ({error}); remove it to start again") from error
+    if pixels.ndim != 2:
+        raise LSegDiffError(f"{path}: holds colours, not ids; give an indexed or a grey PNG")
+    return pixels
 
 
 def _palette_indices(content: bytes) -> NDArray[np.uint8] | None:

@@ -29,6 +29,11 @@ def sidecar_path(path: str | Path) -> Path:
     return Path(path).with_suffix(".provenance.json")
 
 
+def sidecar_text(provenance: Mapping[str, Any]) -> str:
+    """Return a sidecar's content; raises TypeError or ValueError if that is not JSON."""
+    return json.dumps(provenance, indent=2, allow_nan=False) + "\n"
+
+
 def export_labels(
     labels: NDArray[np.integer] | NDArray[np.bool_], path: str | Path, format: str, provenance: Mapping[str, Any]
 ) -> tuple[Path, Path]:
@@ -64,7 +69,7 @@ def export_labels(
     mask = EXPORTERS[format](_checked(labels), provenance)
     about = {"file": path.name, "format": format, "sha256": hashlib.sha256(mask).hexdigest()}
     try:
-        sidecar = json.dumps({**provenance, "mask": about}, indent=2, allow_nan=False) + "\n"
+        sidecar = sidecar_text({**provenance, "mask": about})
     except (TypeError, ValueError) as error:
         raise LSegDiffError(f"provenance: cannot be written as JSON ({error}); use plain finite values") from error
     beside = sidecar_path(path)

@@ -41,7 +41,7 @@ def encode_all(frames: Sequence[tuple[NDArray[np.integer], Mapping[str, Any]]]) 
     LSegDiffError
         If ``classes`` is not a list of names or ``objects`` not one of objects.
     """
-    parts = [(labels, provenance, *_names(provenance)) for labels, provenance in frames]
+    parts = [(labels, provenance, *object_classes(provenance)) for labels, provenance in frames]
     classes = list(dict.fromkeys(name for _, _, known, names in parts for name in (*known, *names.values())))
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -63,8 +63,14 @@ def encode_all(frames: Sequence[tuple[NDArray[np.integer], Mapping[str, Any]]]) 
     return json.dumps(dataset, allow_nan=False).encode()
 
 
-def _names(provenance: Mapping[str, Any]) -> tuple[Sequence[str], dict[int, str]]:
-    """Return the classes, and of which class each object is."""
+def object_classes(provenance: Mapping[str, Any]) -> tuple[Sequence[str], dict[int, str]]:
+    """Return the classes, and of which class each object is, by its id.
+
+    Raises
+    ------
+    LSegDiffError
+        If ``classes`` is not a list of names or ``objects`` not one of objects.
+    """
     classes = provenance.get("classes", DEFAULT_CLASSES)
     if not isinstance(classes, list | tuple) or not classes or not all(isinstance(name, str) for name in classes):
         raise LSegDiffError(f"provenance.classes: {classes!r} is not a list of names; give for example ['polyp']")
@@ -76,6 +82,24 @@ def _names(provenance: Mapping[str, Any]) -> tuple[Sequence[str], dict[int, str]
 
 def _is_object(item: Any) -> bool:
     return isinstance(item, Mapping) and isinstance(item.get("id"), int) and isinstance(item.get("class", ""), str)
+
+
+def decode(dataset: Any) -> NDArray[np.integer]:
+    """Return the labels (H, W) of a COCO file of one image: what `encode` has written.
+
+    Raises
+    ------
+    LookupError, TypeError, ValueError, MemoryError
+        If it is not of that form.
+    """
+    from pycocotools import mask as coco_mask
+
+    (image,) = dataset["images"]
+    labels = np.zeros((image["height"], image["width"]), np.int32)
+    for annotation in dataset["annotations"]:
+        inside = np.asarray(coco_mask.decode(annotation["segmentation"]), dtype=np.bool_)
+        labels[inside] = annotation["id"]
+    return labels
 
 
 def run_lengths(mask: NDArray[np.bool_]) -> dict[str, Any]:

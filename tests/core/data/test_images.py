@@ -1,12 +1,16 @@
 import gc
+import struct
+import tracemalloc
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
-from lsegdiff_core.data.images import read_image, read_mask, to_rgb
+from lsegdiff_core.data.images import read_ids, read_image, read_mask, to_rgb
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.export import export_labels
 
@@ -235,3 +239,71 @@ def test_float_image_that_overshoots_one_is_still_read_as_unit_range() -> None:
     image = np.linspace(0, 1.02, 200).reshape(10, 20)
     assert to_rgb(image).max() == 255
     assert to_rgb(image)[5].mean() > 100
+
+
+def header_of_png(width: int, height: int) -> bytes:
+    """A PNG of a hundred bytes that promises many pixels."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    size = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size) + chunk(b"IDAT", zlib.compress(bytes(99))) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("read", [read_image, read_mask, read_ids])
+@pytest.mark.parametrize(
+    ("width", "height", "said"),
+    [
+        (60_000, 60_000, r"Image size \(3600000000 pixels\)"),
+        (12_000, 9_000, "12000 x 9000 pixels"),
+        (8_000, 6_251, "8000 x 6251 pixels"),
+    ],
+)
+def test_header_that_promises_too_many_pixels_is_refused_by_name(read, width, height, said, tmp_path: Path) -> None:
+    path = tmp_path / "bomb.png"
+    path.write_bytes(header_of_png(width, height))
+    tracemalloc.start()
+    with pytest.raises(
+        LSegDiffError, match=rf"bomb\.png: {said} is too large \(at most 50 million pixels.*smaller copy"
+    ):
+        read(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5_000_000
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".tif"])
+def test_real_picture_that_is_too_large_is_not_decoded(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"large{suffix}"
+    pixels = np.broadcast_to(np.uint8(90), (9_000, 12_000))
+    if suffix == ".tif":
+        tifffile.imwrite(path, pixels, compression="zlib", photometric="minisblack")
+    else:
+        Image.fromarray(pixels).save(path)
+    tracemalloc.start()
+    with pytest.raises(LSegDiffError, match=rf"large\{suffix}: 12000 x 9000 pixels is too large"):
+        read_image(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3 * path.stat().st_size + 5_000_000
+
+
+def test_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "film.tif"
+    with path.open("wb") as file:
+        file.truncate(3 * 2**30)  # holds nothing, so it takes no space
+    with pytest.raises(LSegDiffError, match=r"film\.tif: a file of 3\.0 GB is too large"):
+        read_image(path)
+
+
+def test_of_a_stack_one_frame_is_decoded(tmp_path: Path) -> None:
+    path = tmp_path / "film.tif"
+    stack = np.zeros((60, 400, 500), np.uint8)
+    stack[0] = 7
+    tifffile.imwrite(path, stack, compression="zlib", photometric="minisblack")
+    tracemalloc.start()
+    assert (read_image(path) == 7).all()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < stack.nbytes / 2
