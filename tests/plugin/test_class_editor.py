@@ -17,8 +17,8 @@ USED = {"polyp": 12, "lumen": 1}
 class Editing:
     """An open editor, and what it emits."""
 
-    def __init__(self, editor: ClassEditor) -> None:
-        self.editor = editor
+    def __init__(self, editor: ClassEditor, window: QWidget) -> None:
+        self.editor, self.window = editor, window
         self.results: list[tuple[list[ObjectClass], dict[str, str]]] = []
         editor.edited.connect(lambda classes, moved: self.results.append((classes, moved)))
         self.ok = editor.buttons.button(QDialogButtonBox.StandardButton.Ok)
@@ -47,7 +47,7 @@ def editing(qtbot) -> Editing:
     qtbot.addWidget(window)
     editor = ClassEditor(DEFAULT_CLASSES, USED, window)
     editor.open()
-    return Editing(editor)
+    return Editing(editor, window)
 
 
 def test_shows_the_classes_with_their_objects(editing: Editing):
