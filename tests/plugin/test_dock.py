@@ -429,7 +429,7 @@ def test_closed_dock_leaves_neither_widgets_nor_threads(viewer, bundle, calls, q
             dock.panel.button.click()
         qtbot.waitUntil(lambda: pool.activeThreadCount() == 0, timeout=20_000)
         viewer.window.remove_dock_widget(dock)
-        dock.deleteLater()
+        viewer.layers.remove("a mask")  # napari's own controls go with it
 
     def left() -> tuple[int, set[threading.Thread]]:
         gc.collect()
