@@ -137,8 +137,8 @@ def test_names_that_make_no_sense_are_not_accepted(editing: Editing, name: str, 
 
 def test_cancel_changes_nothing_and_leaves_no_window(editing: Editing, qtbot):
     editing.rename(0, "adenoma")
-    with qtbot.waitSignal(editing.editor.destroyed):
-        editing.editor.buttons.button(QDialogButtonBox.StandardButton.Cancel).click()
+    editing.editor.buttons.button(QDialogButtonBox.StandardButton.Cancel).click()
+    qtbot.waitUntil(lambda: not editing.window.findChildren(ClassEditor))
     assert editing.results == []
 
 

@@ -317,8 +317,10 @@ def test_edited_classes_reach_canvas_table_sidecars_and_coco(user: User, folder:
     # and after opening the project again
     user.queue.close_project()
     assert user.dock._session.classes == ()
-    user.open(folder)
+    user.panel.folder_chosen.emit(folder)
+    user.wait("frame_1")
     assert user.dock._session.classes == user.queue.project.classes
+    assert user.panel.object_class.itemText(3) == "stool"
 
 
 def test_colour_of_a_class_is_shown_at_once(user: User, folder: Path):
