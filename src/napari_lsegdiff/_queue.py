@@ -379,11 +379,12 @@ class Queue(QObject):
         if self._project is None or self._ahead is None:
             return
         folder = self._project.image(name).parent
-        if not folder.is_dir():  # a drive that was taken out: no image is to blame
-            self._ahead.pause()
+        there = folder.is_dir()
+        if not there:  # a drive that was taken out: no image is to blame
             self._panel.tell(f"{folder}: the folder is gone; bring it back, then click on an image")
-        elif not self._update_item(name, problem=failed.line):
+        if not there or not self._update_item(name, problem=failed.line):
             self._ahead.pause()
+            self._show_scoring()
         elif name != self._coming:
             self._prepare()
         else:

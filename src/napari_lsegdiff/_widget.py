@@ -198,10 +198,11 @@ class SegmentationDock(QWidget):
         self._on_shown()
 
     def event(self, event: QEvent) -> bool:
-        """Stop everything when the dock is closed: napari then takes the widget out of its parent."""
+        """Stop everything and go when the dock is closed: napari then takes the widget out of its parent."""
         closed = event.type() == QEvent.Type.Close
         if closed or (event.type() == QEvent.Type.ParentChange and self.parent() is None):
             self._closers.close()
+            self.deleteLater()  # napari deletes only what was around it
         return bool(super().event(event))
 
     @property

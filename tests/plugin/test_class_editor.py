@@ -17,8 +17,8 @@ USED = {"polyp": 12, "lumen": 1}
 class Editing:
     """An open editor, and what it emits."""
 
-    def __init__(self, editor: ClassEditor) -> None:
-        self.editor = editor
+    def __init__(self, editor: ClassEditor, window: QWidget) -> None:
+        self.editor, self.window = editor, window
         self.results: list[tuple[list[ObjectClass], dict[str, str]]] = []
         editor.edited.connect(lambda classes, moved: self.results.append((classes, moved)))
         self.ok = editor.buttons.button(QDialogButtonBox.StandardButton.Ok)
@@ -47,7 +47,7 @@ def editing(qtbot) -> Editing:
     qtbot.addWidget(window)
     editor = ClassEditor(DEFAULT_CLASSES, USED, window)
     editor.open()
-    return Editing(editor)
+    return Editing(editor, window)
 
 
 def test_shows_the_classes_with_their_objects(editing: Editing):
@@ -137,8 +137,8 @@ def test_names_that_make_no_sense_are_not_accepted(editing: Editing, name: str, 
 
 def test_cancel_changes_nothing_and_leaves_no_window(editing: Editing, qtbot):
     editing.rename(0, "adenoma")
-    with qtbot.waitSignal(editing.editor.destroyed):
-        editing.editor.buttons.button(QDialogButtonBox.StandardButton.Cancel).click()
+    editing.editor.buttons.button(QDialogButtonBox.StandardButton.Cancel).click()
+    qtbot.waitUntil(lambda: not editing.window.findChildren(ClassEditor))
     assert editing.results == []
 
 

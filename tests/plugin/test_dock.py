@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
+import threading
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -13,10 +15,12 @@ import pytest
 from napari.utils._test_utils import read_only_mouse_event
 from napari.utils.interactions import mouse_move_callbacks, mouse_press_callbacks, mouse_release_callbacks
 from pycocotools import mask as mask_utils
-from qtpy.QtWidgets import QFileDialog
+from qtpy.QtCore import QEvent, QThreadPool
+from qtpy.QtWidgets import QApplication, QFileDialog
 
 from lsegdiff_core.bundle import MANIFEST
 from lsegdiff_core.predictor import Predictor
+from napari_lsegdiff._widget import SegmentationDock
 from napari_lsegdiff._worker import OUT_OF_MEMORY
 
 
@@ -119,6 +123,32 @@ def test_from_sample_to_file(viewer, dock, run, calls, qtbot, monkeypatch, tmp_p
     assert labels.data[20, 20] == 1
 
 
+def boom(*args: object, **kwargs: object) -> None:
+    raise RuntimeError("boom")
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "napari_lsegdiff._worker.PredictorCache.predictor",
+        "napari_lsegdiff._jobs.Job.read",
+        "lsegdiff_core.predictor.Predictor.encode",
+        "lsegdiff_core.predictor.Predictor.denoise",
+        "lsegdiff_core.predictor.Predictor.decode",
+        "lsegdiff_core.prediction.refine",
+    ],
+)
+def test_runtime_error_in_the_worker_does_not_leave_the_run_hanging(viewer, dock, run, qtbot, monkeypatch, where):
+    viewer.add_image(np.full((60, 60), 90, np.uint8), name="a")
+    with monkeypatch.context() as patch:
+        patch.setattr(where, boom)
+        assert not run()
+    assert dock.status == "Failed: boom (RuntimeError)"
+    assert dock.panel.button.text() == "Run"
+    qtbot.waitUntil(lambda: dock._runner.idle, timeout=10_000)
+    assert run(), dock.status
+
+
 def test_status_of_another_image_is_cleared(viewer, dock, run):
     viewer.add_image(np.full((100, 120), 100, np.uint8), name="a")
     assert run()
@@ -208,6 +238,20 @@ def test_mask_removed_during_a_run_comes_anew(viewer, dock, run, calls, qtbot):
         viewer.layers.remove("a mask")
     assert signal.args == [True]
     assert "a mask" in viewer.layers
+
+
+def test_mask_renamed_during_a_run_is_written_where_it_is(viewer, dock, run, calls, qtbot):
+    viewer.add_image(np.full((60, 60), 90, np.uint8), name="a")
+    assert run()
+    labels = viewer.layers["a mask"]
+    labels.data_setitem((np.array([30]), np.array([30])), 0)
+    calls.delay = 0.1
+    with qtbot.waitSignal(dock.finished, timeout=20_000) as signal:
+        dock.panel.button.click()
+        labels.name = "b"
+    assert signal.args == [True]
+    assert [layer.name for layer in viewer.layers if layer.name.endswith("mask")] == []
+    assert dock._session.mask_layer(viewer.layers["a"]) is labels
 
 
 def test_run_right_after_cancel(viewer, dock, qtbot):
@@ -371,6 +415,34 @@ def run_started(dock, calls, qtbot) -> bool:
     dock.panel.button.click()
     qtbot.waitUntil(lambda: calls.denoise > 0, timeout=20_000)
     return dock.running
+
+
+def test_closed_dock_leaves_neither_widgets_nor_threads(viewer, bundle, calls, qtbot):
+    viewer.add_image(np.full((60, 60), 90, np.uint8), name="a")
+    pool = QThreadPool.globalInstance()
+
+    def open_run_and_close() -> None:
+        dock = SegmentationDock(viewer)
+        viewer.window.add_dock_widget(dock, name="LSegDiff")
+        dock.choices.choose(bundle)
+        with qtbot.waitSignal(dock.finished, timeout=20_000):
+            dock.panel.button.click()
+        qtbot.waitUntil(lambda: pool.activeThreadCount() == 0, timeout=20_000)
+        viewer.window.remove_dock_widget(dock)
+        viewer.layers.remove("a mask")  # napari's own controls go with it
+
+    def left() -> tuple[int, set[threading.Thread]]:
+        gc.collect()
+        QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+        return len(QApplication.allWidgets()), set(threading.enumerate())
+
+    open_run_and_close()  # what the first one loads stays
+    before = left()
+    for _ in range(2):
+        open_run_and_close()
+    after = left()
+    assert after[0] <= before[0]
+    assert after[1] <= before[1]
 
 
 def test_passes_reach_the_sampling(dock):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dask.array
 import numpy as np
 import pytest
 from napari.layers import Labels
@@ -24,6 +25,70 @@ def stroke(layer: Labels, rows: slice, columns: slice, value: int) -> None:
 
 
 LINE = (slice(2, 4), slice(3, 9))
+
+
+def test_model_write_does_not_leave_a_stale_undo(log: MaskLog):
+    # `layer.data = new` keeps napari's history: Ctrl+Z would replay the old stroke into the new mask
+    layer = log.layer
+    states = [layer.data.copy()]
+    for write in (
+        lambda: log.write((), disc(5) > 0, 1, None),
+        lambda: stroke(layer, *LINE, 2),
+        lambda: log.write((), disc(7, (8, 20)) > 0, 1, None),
+        lambda: log.relabel((), layer.data * 3, {}),
+        lambda: log.forget((), disc(4), {}),
+    ):
+        write()
+        states.append(layer.data.copy())
+    for state in states[-2::-1]:
+        layer.undo()
+        np.testing.assert_array_equal(layer.data, state)
+    for state in states[1:]:
+        layer.redo()
+        np.testing.assert_array_equal(layer.data, state)
+
+
+def test_model_write_is_not_in_place_without_an_undo(log: MaskLog):
+    log.write((), disc(5) > 0, 1, None)
+    log.write((), disc(3) > 0, 1, None)
+    log.layer.undo()
+    np.testing.assert_array_equal(log.layer.data, disc(5))
+    log.layer.undo()
+    assert not log.layer.data.any()
+
+
+def test_paint_event_of_the_models_own_write_is_not_a_users_stroke():
+    emitted, heard = [], []
+    layer = Labels(np.zeros((20, 30), np.uint8))
+    layer.events.paint.connect(emitted.append)
+    log = MaskLog(layer, lambda: (), lambda frames, numbers, painted: heard.append(painted))
+    log.write((), disc(5) > 0, 1, None)
+    for radius in (6, 7):
+        log.write((), disc(radius) > 0, 1, None, merge=1)
+    log.relabel((), layer.data * 2, {})
+    log.forget((), disc(4), {})
+    assert len(emitted) == 5, "napari emits it; if it does no longer, this test says nothing"
+    assert not heard
+    assert log.locked(()) is None or (log.locked(()) == UNLOCKED).all()
+    assert not log.edited(())
+
+
+def test_repaint_of_equal_values_is_neither_a_stroke_nor_an_undo_item(log: MaskLog):
+    log.write((), disc(5) > 0, 1, {"run": 1})
+    stroke(log.layer, slice(9, 12), slice(14, 17), 1)
+    log.layer.brush_size = 3
+    log.layer.paint((10, 15), 1)
+    assert log.locked(()) is None
+    # of a stroke across the edge what was equal is not the user's
+    stroke(log.layer, slice(10, 11), slice(15, 25), 1)
+    held = np.zeros((20, 30), bool)
+    held[10, 21:25] = True
+    np.testing.assert_array_equal(log.locked(()) != UNLOCKED, held)
+    log.layer.undo()
+    np.testing.assert_array_equal(log.layer.data, disc(5))
+    log.layer.undo()
+    assert not log.layer.data.any()
+    assert log.origins(()) == {}
 
 
 def test_undo_of_a_stroke_restores_the_model(log: MaskLog):
@@ -194,6 +259,14 @@ def test_frames_are_apart():
 def test_replaced_data_of_another_shape_is_not_used(log: MaskLog):
     assert log.usable
     log.layer.data = np.zeros((5, 5), np.uint8)
+    assert not log.usable
+
+
+def test_dask_labels_are_not_written_into(log: MaskLog):
+    log.write((), disc(5) > 0, 1, None)
+    log.layer.data = dask.array.from_array(log.layer.data)
+    with pytest.raises(NotImplementedError):  # what napari says
+        log.layer.data_setitem((np.array([0]), np.array([0])), 1)
     assert not log.usable
 
 

@@ -4,17 +4,35 @@ from __future__ import annotations
 
 import json
 import shutil
+import struct
+import zlib
 from pathlib import Path
 
 import imageio.v3 as iio
 import numpy as np
+import PIL.Image
 import pytest
 
+from lsegdiff_core.classes import DEFAULT_CLASSES, ObjectClass
 from lsegdiff_core.project import FILE, FOLDER, Project
+from napari_lsegdiff._class_editor import NAME, ClassEditor
 from napari_lsegdiff._keys import DEFAULT
 from napari_lsegdiff._widget import SegmentationDock
 
 SHAPE = (60, 80)
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+# A PNG of a hundred bytes whose header promises 60000 x 60000 pixels.
+BOMB = (
+    b"\x89PNG\r\n\x1a\n"
+    + _chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0))
+    + _chunk(b"IDAT", zlib.compress(bytes(99)))
+    + _chunk(b"IEND", b"")
+)
 
 
 @pytest.fixture
@@ -245,7 +263,7 @@ def test_class_of_an_object_reaches_the_mask_and_coco(user: User, folder: Path, 
     assert user.panel.object_class.currentText() == "polyp"
     user.panel.class_chosen.emit("lumen")
     assert user.panel.object_class.currentText() == "lumen"
-    assert user.dock._session.object_name(user.dock._shown()) == "lumen 1"
+    assert user.dock.correct.object.text() == "Object 1: lumen 1"
     np.testing.assert_allclose(user.mask.colormap.map(1)[:3], [0xB3 / 255, 0x88 / 255, 1.0], atol=0.01)
     user.press(DEFAULT.accept)
     user.wait("frame_1")
@@ -254,6 +272,206 @@ def test_class_of_an_object_reaches_the_mask_and_coco(user: User, folder: Path, 
     names = {item["id"]: item["name"] for item in data["categories"]}
     assert [names[item["category_id"]] for item in data["annotations"]] == ["lumen"]
     assert "masks of 1 images" in user.panel.say.text()
+
+
+def test_class_alone_is_worth_keeping(user: User, folder: Path):
+    user.open(folder)
+    user.panel.class_chosen.emit("lumen")
+    assert statuses(user)[0] == "edited"
+    user.press(DEFAULT.next)
+    user.wait("frame_1")
+    user.press(DEFAULT.previous)
+    user.wait("frame_0")
+    assert user.panel.object_class.currentText() == "lumen"
+    # and its colour is that of the class still
+    np.testing.assert_allclose(user.mask.colormap.map(1)[:3], [0xB3 / 255, 0x88 / 255, 1.0], atol=0.01)
+
+
+def test_edited_classes_reach_canvas_table_sidecars_and_coco(user: User, folder: Path, tmp_path: Path):
+    user.open(folder)
+    user.press(DEFAULT.accept)
+    user.wait("frame_1")
+    user.panel.classes_button.click()
+    (editor,) = user.panel.findChildren(ClassEditor)
+    assert editor.table.item(0, 2).text() == "1"
+    editor.table.item(0, NAME).setText("adenoma")
+    editor.add_button.click()
+    editor.table.item(3, NAME).setText("stool")
+    editor.buttons.accepted.emit()
+    names = ["adenoma", "instrument", "lumen", "stool"]
+    assert [known.name for known in user.queue.project.classes] == names
+    assert [user.panel.object_class.itemText(index) for index in range(4)] == names
+    # on the canvas
+    assert user.panel.object_class.currentText() == "adenoma"
+    assert user.dock.correct.object.text() == "Object 1: adenoma 1"
+    # on the disk
+    about = json.loads((folder / FOLDER / "masks" / "frame_0.provenance.json").read_text())
+    assert [(item["class"], item["name"]) for item in about["objects"]] == [("adenoma", "adenoma 1")]
+    # of a mask that the model makes from now on, though it speaks of polyps
+    user.press(DEFAULT.next)
+    user.wait("frame_2")
+    assert user.panel.object_class.currentText() == "adenoma"
+    user.panel.exported.emit(tmp_path / "all.json")
+    data = json.loads((tmp_path / "all.json").read_text())
+    assert [item["name"] for item in data["categories"]] == names
+    # and after opening the project again
+    user.queue.close_project()
+    assert user.dock._session.classes == ()
+    user.panel.folder_chosen.emit(folder)
+    user.wait("frame_1")
+    assert user.dock._session.classes == user.queue.project.classes
+    assert user.panel.object_class.itemText(3) == "stool"
+
+
+def test_colour_of_a_class_is_shown_at_once(user: User, folder: Path):
+    user.open(folder)
+    user.queue._classes.set_classes([ObjectClass("polyp", "#ff0000"), *DEFAULT_CLASSES[1:]], {})
+    np.testing.assert_allclose(user.mask.colormap.map(1), [1, 0, 0, 1], atol=0.01)
+    user.mask.selected_label = 2
+    user.paint(50, 70, 2)
+    np.testing.assert_allclose(user.mask.colormap.map(2), [1, 0, 0, 1], atol=0.01)
+
+
+def test_class_on_the_canvas_is_in_use(user: User, folder: Path):
+    user.open(folder)
+    user.panel.class_chosen.emit("lumen")
+    user.panel.classes_button.click()
+    (editor,) = user.panel.findChildren(ClassEditor)
+    editor.table.setCurrentCell(2, NAME)
+    assert not editor.remove_button.isEnabled()
+    editor.become.setCurrentText("polyp")
+    editor.remove_button.click()
+    editor.buttons.accepted.emit()
+    assert user.panel.object_class.currentText() == "polyp"
+
+
+def test_sidecar_that_is_broken_stops_the_editor_by_name(user: User, folder: Path):
+    user.open(folder)
+    user.press(DEFAULT.accept)
+    user.wait("frame_1")
+    (folder / FOLDER / "masks" / "frame_0.provenance.json").write_text("{")
+    user.panel.classes_button.click()
+    assert "frame_0.provenance.json: not valid JSON" in user.panel.say.text()
+    assert not user.panel.findChildren(ClassEditor)
+
+
+def test_saved_mask_shows_its_strength_and_the_users_own_comes_back(user: User, folder: Path):
+    user.open(folder)
+    user.dock.correct.strength.setValue(0.6)
+    user.paint(2, 3)
+    with user.qtbot.waitSignal(user.dock.finished, timeout=20_000):
+        user.dock.redraw()
+    user.press(DEFAULT.accept)
+    user.wait("frame_1")
+    user.dock.correct.strength.setValue(0.8)
+    user.press(DEFAULT.previous)
+    user.wait("frame_0")
+    assert user.dock.correct.strength.value() == pytest.approx(0.6)
+    user.press(DEFAULT.next)
+    user.wait("frame_1")
+    assert user.dock.correct.strength.value() == pytest.approx(0.8)
+
+
+def test_time_goes_on_where_it_was(user: User, folder: Path):
+    user.open(folder)
+    user.queue.close_project()
+    project = Project.open(folder / FOLDER)
+    project.save("frame_0", np.ones(SHAPE, np.uint8), None, {}, accepted=False, seconds=500)
+    project.close()
+    user.open(folder)
+    user.press(DEFAULT.accept)
+    assert 500 <= user.items["frame_0"].seconds < 560
+
+
+def test_huge_images_are_named_and_the_queue_goes_on(user: User, folder: Path):
+    (folder / "frame_1.png").write_bytes(BOMB)
+    PIL.Image.new("L", (12_000, 9_000)).save(folder / "frame_2.jpg")
+    (folder / "frame_2.png").unlink()
+    user.open(folder)
+    user.press(DEFAULT.accept)
+    user.wait("frame_3")
+    user.qtbot.waitUntil(lambda: statuses(user)[4] == "predicted", timeout=20_000)
+    assert "frame_1.png: Image size (3600000000 pixels) is too large" in user.items["frame_1"].problem
+    assert "frame_2.jpg: 12000 x 9000 pixels is too large (at most 50 million" in user.items["frame_2"].problem
+    assert "save a smaller copy" in user.items["frame_2"].problem
+
+
+def test_folder_that_disappears_is_said_and_no_image_is_blamed(user: User, folder: Path, tmp_path: Path):
+    user.open(folder)
+    user.qtbot.waitUntil(lambda: user.queue._ahead.is_ready("frame_1"), timeout=20_000)
+    gone = tmp_path / "taken out"
+    folder.rename(gone)
+    user.panel.score_button.click()
+    user.queue.show("frame_3")
+    user.qtbot.waitUntil(lambda: "the folder is gone" in user.panel.say.text(), timeout=20_000)
+    user.qtbot.waitUntil(lambda: user.queue._ahead._reader.idle, timeout=20_000)  # it does not try for ever
+    assert not any(item.problem for item in user.items.values())
+    assert user.panel.score_button.text() == "Score all"
+    assert not folder.exists()
+    # what is on the canvas stays there, and is saved when the folder is back
+    user.paint(2, 3)
+    user.press(DEFAULT.accept)
+    assert "the folder is gone" in user.panel.say.text()
+    assert user.images == ["frame_0"]
+    gone.rename(folder)
+    user.press(DEFAULT.accept)
+    assert statuses(user)[0] == "accepted"
+    user.queue.show("frame_3")
+    user.wait("frame_3")
+
+
+def test_mask_edited_into_nonsense_is_named_and_can_be_mended(user: User, folder: Path):
+    user.open(folder)
+    user.press(DEFAULT.accept)
+    user.wait("frame_1")
+    mask = folder / FOLDER / "masks" / "frame_0.png"
+    sidecar = mask.with_name("frame_0.provenance.json")
+    for path, nonsense, said in (
+        (sidecar, b'{"objects": [{"id": "one"}]}', "provenance.objects"),
+        (sidecar, b'{"sampling": {"steps": "many"}, "objects": [{"id": 1, "colour": "loud"}]}', ""),
+        (mask, b"no image", "cannot be read as a PNG"),
+    ):
+        good = path.read_bytes()
+        path.write_bytes(nonsense)
+        user.queue.show("frame_0")
+        if said:
+            user.qtbot.waitUntil(lambda said=said: said in user.items["frame_0"].problem, timeout=20_000)
+            assert path.name in user.items["frame_0"].problem
+        else:  # what is not needed to show the mask
+            user.wait("frame_0")
+        path.write_bytes(good)
+        user.queue.show("frame_0")
+        user.wait("frame_0")
+        assert user.items["frame_0"].problem == ""
+        user.queue.show("frame_1")
+        user.wait("frame_1")
+
+
+def test_mask_of_another_size_is_said_and_not_overwritten_unasked(user: User, folder: Path):
+    user.open(folder)
+    user.press(DEFAULT.accept)
+    user.wait("frame_1")
+    mask = folder / FOLDER / "masks" / "frame_0.png"
+    PIL.Image.new("L", (9, 7), 1).save(mask)
+    before = mask.read_bytes()
+    user.press(DEFAULT.previous)
+    user.wait("frame_0")
+    assert "frame_0 has another size than its image; it is segmented anew" in user.panel.say.text()
+    assert user.mask.data.shape == SHAPE
+    user.press(DEFAULT.next)
+    user.wait("frame_1")
+    assert mask.read_bytes() == before
+
+
+def test_project_file_edited_while_it_is_open_is_written_anew(user: User, folder: Path):
+    user.open(folder)
+    (folder / FOLDER / FILE).write_text("{ nonsense")
+    user.press(DEFAULT.accept)
+    user.wait("frame_1")
+    user.queue.close_project()
+    again = Project.open(folder / FOLDER)
+    assert again.items["frame_0"].status == "accepted"
+    again.close()
 
 
 def test_full_disk_keeps_the_image_on_the_canvas(user: User, folder: Path, monkeypatch: pytest.MonkeyPatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import dask.array
 import numpy as np
 import pytest
@@ -65,8 +67,26 @@ def test_pictures(kind, add_image, segmented, session):
     assert set(np.unique(labels.data)) <= {0, 1}
 
 
+@pytest.mark.parametrize("kind", ["rgba", "float in 0 to 255", "float in 0 to 1", "16 bit"])
+def test_rgba_and_float_images_reach_the_model_as_the_8_bit_picture(kind, add_image, session, bundle, calls):
+    picture = np.random.default_rng(0).integers(0, 256, (60, 80, 4), dtype=np.uint8)
+    alpha, picture = picture[..., 3:], picture[..., :3]
+    pixels = {
+        "rgba": np.concatenate([picture, alpha], axis=2),
+        "float in 0 to 255": picture.astype(np.float32),
+        "float in 0 to 1": (picture / 255).astype(np.float32),
+        "16 bit": picture.astype(np.uint16) * 257,
+    }
+    hashes = []
+    for data in (picture, pixels[kind]):
+        image = add_image(data, rgb=True, contrast_limits=(0, 255))
+        last = list(segment(PredictorCache(), Request(session.job(image), bundle, "cpu", SamplingConfig(steps=1))))[-1]
+        hashes.append(last.prediction.source["image"]["sha256"])
+    assert hashes[0] == hashes[1]
+
+
 @pytest.mark.parametrize("colour", [False, True])
-def test_mask_lies_on_the_image(add_image, segmented, colour):
+def test_scale_translate_and_affine_are_kept_on_the_mask(add_image, segmented, colour):
     data = np.full((60, 80, 3) if colour else (60, 80), 120, np.uint8)
     affine = np.array([[1.1, 0.1, 3], [0, 0.9, -2], [0, 0, 1]])
     image = add_image(
@@ -113,6 +133,30 @@ def test_lazy_stack_reads_and_writes_one_frame(add_image, segmented, session, co
     assert session.provenance(image, (2,)) is None
 
 
+def test_lazy_stack_is_never_in_memory_as_a_whole(add_image, segmented):
+    stack = dask.array.full((100, 200, 300, 3), 0.5, chunks=(1, 200, 300, 3), dtype=np.float64)
+    tracemalloc.start()
+    labels = segmented(add_image(stack, rgb=True, contrast_limits=(0, 1)))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert labels.data.any()
+    assert labels.data.nbytes < peak < stack.nbytes / 4
+
+
+def test_dask_labels_in_the_masks_place_are_left_alone(add_image, session, predict):
+    image = add_image(np.zeros((40, 50), np.uint8), name="a")
+    job = session.job(image)
+    refined = session.refinement(job, MorphologyConfig(), session.accept(job, predict((40, 50))))()
+    session.write(refined)
+    old = session.mask_layer(image)
+    old.data = dask.array.from_array(old.data)
+    assert session.write(refined)
+    new = session.mask_layer(image)
+    assert new is not old
+    assert isinstance(new.data, np.ndarray)
+    np.testing.assert_array_equal(new.data, np.asarray(old.data))
+
+
 def test_multiscale_is_segmented_at_full_size(add_image, segmented):
     full = np.full((60, 80), 120, np.uint8)
     labels = segmented(add_image([full, full[::2, ::2]], multiscale=True, scale=(2, 2)))
@@ -143,6 +187,8 @@ def test_a_huge_stack_lies_on_disk(add_image, monkeypatch):
     [
         (np.full((30, 30), np.nan, np.float32), {}, "NaN"),
         (np.zeros((60, 50, 3), np.uint8), {"rgb": False}, "rgb=True"),
+        (np.zeros((60, 50, 4), np.uint8), {"rgb": False}, "rgb=True"),
+        (np.zeros((2, 60, 50, 3), np.uint8), {"rgb": False}, "rgb=True"),
     ],
 )
 def test_what_is_no_picture_is_said_in_one_line(add_image, segmented, data, kwargs, words):
@@ -152,11 +198,23 @@ def test_what_is_no_picture_is_said_in_one_line(add_image, segmented, data, kwar
     assert "\n" not in str(error.value)
 
 
-def test_frame_axis_on_the_canvas(add_image, session):
+@pytest.mark.parametrize("change", [{"ndisplay": 3}, {"order": (1, 0, 2)}, {"order": (2, 1, 0)}])
+def test_frame_axis_on_the_canvas_is_not_taken_for_height_or_width(add_image, session, change):
     image = add_image(np.zeros((3, 40, 50), np.uint8))
-    session._viewer.dims.ndisplay = 3
-    with pytest.raises(LSegDiffError, match="2-D"):
+    session._viewer.dims.update(change)
+    with pytest.raises(LSegDiffError, match="its frame axis is on the canvas; show it in 2-D"):
         session.job(image)
+
+
+def test_axes_that_are_shown_the_other_way_round_are_not_exchanged(add_image, session, predict):
+    image = add_image(np.zeros((3, 40, 50), np.uint8))
+    session._viewer.dims.order = (0, 2, 1)
+    session._viewer.dims.set_point(0, 2)
+    job = session.job(image)
+    assert job.frame == (2,)
+    prediction = predict((40, 50), (0.2, 0.5))
+    session.write(session.refinement(job, MorphologyConfig(), session.accept(job, prediction))())
+    np.testing.assert_array_equal(session.mask_layer(image).data[2], prediction.labels)
 
 
 def test_provenance_follows_strokes_and_undo(add_image, session, predict):
