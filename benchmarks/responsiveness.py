@@ -11,25 +11,28 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
+import bare
 import imageio.v3 as iio
-import napari
 import numpy as np
-from heartbeat import REST, Heartbeat, Measured, pause, wait
+from bare import Viewer
+from heartbeat import REST, Measured, pause, wait
 from numpy.typing import NDArray
 from qtpy.QtCore import QTimer
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QLabel
 
 from lsegdiff_core.cli_options import write_json
 from lsegdiff_core.data.phantom import Phantom, draw_phantom
@@ -40,66 +43,42 @@ from napari_lsegdiff._widget import SegmentationDock
 from napari_lsegdiff._worker import Preview
 
 HEIGHT, WIDTH = 1080, 1920
-WINDOW = (1280, 800)
 SEED = 1  # of the first phantom; every further frame has the next one
 STEPS = 50
 TICK = 16  # milliseconds between two ticks of a slider
 BARE = " by bare napari"
 
+T = TypeVar("T")
 Row = dict[str, Any]
-Moments = list[tuple[float, Callable[[], object]]]
-
-
-class Viewer:
-    """A napari viewer that knows when its canvas was drawn since the last change of its layers."""
-
-    def __init__(self) -> None:
-        self.napari = napari.Viewer()
-        self.napari.window.resize(*WINDOW)
-        self.drawn = True
-        self._canvas = self.napari.window._qt_viewer.canvas
-        self._canvas.events.draw.connect(self._on_draw)
-        self.napari.layers.events.inserted.connect(self._on_layers)
-        self.napari.layers.events.removed.connect(self._on_layers)
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Of the canvas, which decides what drawing costs."""
-        return tuple(self._canvas.size)
-
-    def press(self, key: str) -> None:
-        QTest.keyClick(self._canvas.native, key)
-
-    def clear(self) -> None:
-        # a software driver crashes when layers go and others come between two drawings
-        self.napari.layers.clear()
-        wait(lambda: self.drawn)
-
-    def _on_draw(self, event: object) -> None:
-        self.drawn = True
-
-    def _on_layers(self, event: object) -> None:
-        self.drawn = False
 
 
 class Bench:
-    """The plugin in a viewer, another viewer without it, and the heartbeat of both."""
+    """The plugin in a viewer, and bare napari in another process."""
 
     def __init__(self, bundle: str) -> None:
         self.bundle = bundle
-        self.heartbeat = Heartbeat()
-        self.ours, self.bare = Viewer(), Viewer()
+        self.ours = Viewer()
         self.dock = SegmentationDock(self.ours.napari)
         self.ours.napari.window.add_dock_widget(self.dock, area="right")
         self.dock.choices.choose(bundle)
-        # an empty dock, so that both canvases have as many pixels
-        beside = QLabel("bare napari")
-        pause(REST)
-        beside.setFixedWidth(self.dock.width())
-        self.bare.napari.window.add_dock_widget(beside, area="right")
-        wait(lambda: self.ours.size == self.bare.size)
+        pause(REST)  # the dock gets its width
+        self._bare = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+        self.barely(bare.begin, self.dock.width(), tuple(self.ours.canvas.size))
         self._ended: list[bool] = []
         self.dock.finished.connect(self._ended.append)
+
+    def close(self) -> None:
+        self.barely(bare.end)
+        self._bare.shutdown()
+        self.ours.napari.close()
+
+    def barely(self, function: Callable[..., T], *args: Any) -> T:
+        """Call a function of `bare` in the process of bare napari."""
+        return self._bare.submit(function, *args).result()
+
+    def measure(self, start: Callable[[], object], done: Callable[[], bool]) -> Measured:
+        self.ours.front()
+        return self.ours.heartbeat.measure(start, done)
 
     @property
     def ended(self) -> bool:
@@ -112,34 +91,10 @@ class Bench:
         self._ended.clear()
         self.dock.run()
 
-    def show(self, image: NDArray[np.uint8]) -> None:
-        """Show nothing but an image, in both viewers."""
-        for viewer in (self.ours, self.bare):
-            viewer.clear()
-            viewer.napari.add_image(image, name="frame")
-        wait(lambda: self.ours.drawn and self.bare.drawn)
-
     def mask(self) -> NDArray[np.uint8]:
-        image = self.dock.images.layer
-        layer = None if image is None else self.dock._session.mask_layer(image)
-        if layer is None:
-            raise SystemExit(f"there is no mask; the dock says: {self.dock.status}")
+        """Return a copy of the mask of the chosen image."""
+        layer = self.dock._session.mask_layer(self.dock.images.layer)
         return np.array(layer.data)
-
-    def replay(self, moments: Moments) -> Measured:
-        """Do in the bare viewer what was recorded, each at its second."""
-        left = len(moments)
-
-        def act(function: Callable[[], object]) -> None:
-            nonlocal left
-            function()
-            left -= 1
-
-        def start() -> None:
-            for moment, function in moments:
-                QTimer.singleShot(round(moment * 1000), partial(act, function))
-
-        return self.heartbeat.measure(start, lambda: left == 0)
 
 
 def compared(ours: Measured, bare: Measured) -> Row:
@@ -158,61 +113,47 @@ def frame(number: int = 0) -> Phantom:
 
 def long_run(bench: Bench) -> Iterator[Row]:
     """A run of 50 steps with its preview; bare napari shows the same previews and adds the same mask."""
-    dock, layers = bench.dock, bench.bare.napari.layers
-    image = frame().image
+    dock, image = bench.dock, frame().image
     dock.choices.steps.setValue(STEPS)
-    previews: list[tuple[float, Preview]] = []
+    moments: list[tuple[float, bare.Action]] = []
     began = 0.0
 
     def note(update: object) -> None:
         if isinstance(update, Preview):
-            previews.append((perf_counter() - began, update))
+            moments.append((perf_counter() - began, bare.Preview(update.square, update.geometry.box)))
 
     def start() -> None:
         nonlocal began
         began = perf_counter()
         bench.run()
 
-    def show(preview: Preview) -> None:
-        square = preview.square
-        if "preview" in layers:
-            layers["preview"].data = square
-            return
-        top, left, bottom, right = preview.geometry.box
-        scale = np.divide((bottom - top, right - left), square.shape)
-        translate = np.add((top, left), (scale - 1) / 2)
-        look = {"colormap": "cyan", "contrast_limits": (0, 1), "interpolation2d": "linear", "blending": "additive"}
-        bench.bare.napari.add_image(square, name="preview", scale=scale, translate=translate, **look)
-
-    def finish(mask: NDArray[np.uint8]) -> None:
-        if "preview" in layers:
-            layers.remove("preview")
-        bench.bare.napari.add_labels(mask)
-
     dock._runner.updated.connect(note)
     try:
         while True:
-            bench.show(image)
-            previews.clear()
-            ours = bench.heartbeat.measure(start, lambda: bench.ended)
-            moments: Moments = [(moment, partial(show, preview)) for moment, preview in previews]
-            moments.append((ours.seconds, partial(finish, bench.mask())))
-            yield compared(ours, bench.replay(moments)) | {"previews": len(previews), "run": ours.seconds}
+            bench.ours.show(image)
+            bench.barely(bare.show, image)
+            moments.clear()
+            ours = bench.measure(start, lambda: bench.ended)
+            moments.append((ours.seconds, bare.Mask(bench.mask())))
+            its = bench.barely(bare.replay, moments)
+            yield compared(ours, its) | {"previews": len(moments) - 1, "run": ours.seconds}
     finally:
         dock._runner.updated.disconnect(note)
 
 
 def slider(bench: Bench) -> Iterator[Row]:
     """Opening dragged from one end to the other and back; bare napari writes the same masks."""
-    dock = bench.dock
-    control = dock.refine.opening
-    bench.show(frame().image)
+    dock, control = bench.dock, bench.dock.refine.opening
+    image = frame().image
+    bench.ours.show(image)
     bench.run()
     wait(lambda: bench.ended)
+    control.setValue(0)
+    wait(lambda: dock._arrivals.idle)
     first = bench.mask()
-    bare = bench.bare.napari.add_labels(first.copy())
+    bench.barely(bare.show, image, first)
     written: list[tuple[float, NDArray[np.bool_]]] = []
-    left: list[int] = []
+    values: list[int] = []
     began = 0.0
     ticks = QTimer()
     ticks.setInterval(TICK)
@@ -221,75 +162,68 @@ def slider(bench: Bench) -> Iterator[Row]:
         nonlocal began
         began = perf_counter()
         written.clear()
-        left[:] = [*range(control.maximum(), 0, -1), *range(control.maximum() + 1)]
-        left.append(0)
+        values[:] = [*range(1, control.maximum()), *range(control.maximum(), -1, -1)]
         control.setSliderDown(True)
         ticks.start()
 
     def tick() -> None:
-        control.setValue(left.pop())
-        if not left:
+        control.setValue(values.pop(0))
+        if not values:
             ticks.stop()
             control.setSliderDown(False)
 
     def note(refined: Refined) -> None:
         written.append((perf_counter() - began, refined.mask))
 
-    def writes() -> Iterator[tuple[float, Callable[[], object]]]:
+    def writes() -> Iterator[tuple[float, bare.Action]]:
         before = first > 0
         for moment, mask in written:
             where = np.nonzero(mask != before)
             if len(where[0]):
-                yield moment, partial(bare.data_setitem, where, mask[where].astype(first.dtype))
+                yield moment, bare.Write(where, mask[where].astype(first.dtype))
             before = mask
 
     ticks.timeout.connect(tick)
     dock._arrivals.written.connect(note)
     try:
         while True:
-            ours = bench.heartbeat.measure(start, lambda: not left and dock._arrivals.idle)
+            ours = bench.measure(start, lambda: not values and dock._arrivals.idle)
             moments = list(writes())
-            yield compared(ours, bench.replay(moments)) | {"ticks": 2 * control.maximum() + 1, "writes": len(moments)}
+            yield compared(ours, bench.barely(bare.replay, moments)) | {"writes": len(moments)}
     finally:
         dock._arrivals.written.disconnect(note)
 
 
 def queue(bench: Bench, key: str) -> Iterator[Row]:
     """From a key to the next image, which is ready, with its mask; bare napari swaps the same image and labels."""
-    ours, bare, work = bench.ours.napari, bench.bare, bench.dock.queue
-    bench.show(frame().image)
+    layers, work = bench.ours.napari.layers, bench.dock.queue
     bench.ours.clear()
     with tempfile.TemporaryDirectory() as folder:
-        # mirrored, a frame is another one; each round needs one that nobody has seen
         pictures = (turned for number in range(8) for turned in _turned(frame(number).image))
         for number, picture in enumerate(pictures):
             iio.imwrite(Path(folder) / f"frame_{number:02}.png", picture, compress_level=1)
         work.open_folder(Path(folder))
 
         def there(name: str) -> bool:
-            layers = ours.layers
             return name in layers and f"{name} mask" in layers and len(layers) == 2 and bench.ours.drawn
+
+        def ready(name: str, following: str) -> bool:
+            return there(name) and work._ahead.is_ready(following)
 
         try:
             names = list(work.project.items)
-            for name, following in zip(names, names[1:], strict=False):
-                wait(lambda name=name, following=following: there(name) and work._ahead.is_ready(following))
-                swapped = bench.heartbeat.measure(
-                    lambda: bench.ours.press(key), lambda following=following: there(following)
-                )
-                image, mask = ours.layers[following].data, ours.layers[f"{following} mask"].data.copy()
-
-                def swap(image: NDArray[np.uint8] = image, mask: NDArray[np.uint8] = mask) -> None:
-                    bare.clear()
-                    bare.napari.add_image(image)
-                    bare.napari.add_labels(mask)
-
-                yield timed(swapped, bench.heartbeat.measure(swap, lambda: bare.drawn))
+            for name, following in pairwise(names):
+                wait(partial(ready, name, following))
+                press = partial(QTest.keyClick, bench.ours.canvas.native, key)
+                ours = bench.measure(press, partial(there, following))
+                its = bench.barely(bare.swap, layers[following].data, bench.mask())
+                yield timed(ours, its)
         finally:
             work.close_project()
 
 
 def _turned(image: NDArray[np.uint8]) -> Iterable[NDArray[np.uint8]]:
+    # each round needs a frame that nobody has seen, and drawing one takes seconds
     return image, image[:, ::-1], image[::-1], image[::-1, ::-1]
 
 
@@ -308,7 +242,9 @@ def fresh(bench: Bench, operation: str) -> Iterator[Row]:
         while True:
             ours, bare = result("--bundle", bench.bundle), result("--mask", str(mask))
             row = compared(Measured(**ours[operation]), Measured(**bare[operation]))
-            yield row | ({"run": ours["run"]["seconds"], "states": ours["states"]} if operation == "run" else {})
+            if operation == "run":
+                row |= {"blocked while loading": ours["loading"], "states": ours["states"]}
+            yield row
 
 
 CASES: dict[str, Callable[[Bench], Iterator[Row]]] = {
@@ -372,8 +308,7 @@ def main() -> None:
                     flush=True,
                 )
         run = describe_run(bench.dock._runner._cache.predictor(options.bundle, "auto"))
-        for viewer in (bench.ours, bench.bare):
-            viewer.napari.close()
+        bench.close()
     about = {"frame": [HEIGHT, WIDTH], "phantoms from seed": SEED, "seeds": [0], "rounds": options.rounds}
     write_json(options.json, summarise(rows), rows, run | about, " ".join(["python", *sys.argv]))
 
