@@ -240,8 +240,8 @@ def fresh(bench: Bench, operation: str) -> Iterator[Row]:
             return json.loads(done.stdout.splitlines()[-1])
 
         while True:
-            ours, bare = result("--bundle", bench.bundle), result("--mask", str(mask))
-            row = compared(Measured(**ours[operation]), Measured(**bare[operation]))
+            ours, its = result("--bundle", bench.bundle), result("--mask", str(mask))
+            row = compared(Measured(*ours[operation]), Measured(*its[operation]))
             if operation == "run":
                 row |= {"blocked while loading": ours["loading"], "states": ours["states"]}
             yield row

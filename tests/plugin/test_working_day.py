@@ -14,14 +14,17 @@ import psutil
 import pytest
 from napari.layers import Labels
 from numpy.typing import NDArray
+from pycocotools import mask as mask_tools
 from qtpy.QtTest import QTest
 
 from lsegdiff_core.data.phantom import draw_phantom
-from lsegdiff_core.export import coco
 from lsegdiff_core.predictor import Predictor
 from lsegdiff_core.project import FOLDER
 from napari_lsegdiff._keys import DEFAULT
 from napari_lsegdiff._widget import SegmentationDock
+
+# decoding in pycocotools
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 FRAMES = 30
 SIZE = 64  # of the tiny model's square
@@ -235,7 +238,7 @@ def test_a_working_day(
     assert sorted(files.values()) == sorted(user.accepted)
     for image, name in files.items():
         runs = [known["segmentation"] for known in data["annotations"] if known["image_id"] == image]
-        exported = np.logical_or.reduce([coco.from_run_lengths(run) for run in runs])
+        exported = np.logical_or.reduce([mask_tools.decode(run) for run in runs])
         np.testing.assert_array_equal(exported, user.accepted[name] > 0, err_msg=name)
 
     grown = max(user.memory[WARM:]) - user.memory[WARM]
