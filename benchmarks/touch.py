@@ -2,9 +2,8 @@
 
     xvfb-run -a python benchmarks/touch.py --json benchmarks/results/polyp-0.2.0/touch.json
 
-The network's part (hint encoder, denoiser steps, decoder) and what is around it are timed in the same rounds. A timer
-that fires every millisecond finds the longest block of the window; the same pixels written into a bare napari layer of
-the same size are what it is compared with.
+The network's part (hint encoder, denoiser steps, decoder) and what is around it are timed in the same rounds. The
+longest block of the window is compared with that of writing the same pixels into a bare napari layer of the same size.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from typing import Any
 
 import napari
 import numpy as np
-from qtpy.QtCore import QEventLoop, QTimer
+from heartbeat import REDRAW, REST, Heartbeat, pause, wait
 
 from lsegdiff_core.cli_options import write_json
 from lsegdiff_core.data.geometry import Geometry
@@ -35,7 +34,6 @@ from napari_lsegdiff._widget import SegmentationDock
 from napari_lsegdiff._worker import PredictorCache
 
 HEIGHT, WIDTH = 1080, 1920
-LIMIT = 60
 # what is timed: the class, its method, the stage, and whether the network works there
 STAGES = (
     (Session, "hints", "strokes to hints", False),
@@ -53,20 +51,15 @@ NETWORK = [stage for _, _, stage, network in STAGES if network]
 
 
 class Clock:
-    """Seconds by stage, and the longest block of the window since the last reset."""
+    """Seconds by stage, and the longest block of the window, since the last reset."""
 
     def __init__(self) -> None:
         self.seconds: Counter[str] = Counter()
-        self.longest = 0.0
-        self._beat = perf_counter()
-        self._timer = QTimer()
-        self._timer.setInterval(1)
-        self._timer.timeout.connect(self._on_beat)
-        self._timer.start()
+        self.heartbeat = Heartbeat()
 
     def reset(self) -> None:
         self.seconds.clear()
-        self._beat, self.longest = perf_counter(), 0.0
+        self.heartbeat.reset()
 
     def watch(self, owner: type, name: str, stage: str) -> None:
         inner: Callable[..., Any] = getattr(owner, name)
@@ -79,10 +72,6 @@ class Clock:
                 self.seconds[stage] += perf_counter() - began
 
         setattr(owner, name, timed)
-
-    def _on_beat(self) -> None:
-        now = perf_counter()
-        self.longest, self._beat = max(self.longest, now - self._beat), now
 
 
 def measure(rounds: int, bundle: str) -> tuple[list[dict[str, Any]], Predictor]:
@@ -100,22 +89,6 @@ def measure(rounds: int, bundle: str) -> tuple[list[dict[str, Any]], Predictor]:
     done: list[bool] = []
     dock.finished.connect(done.append)
 
-    def wait(condition: Callable[[], bool]) -> None:
-        # an event loop that sleeps, as a user's does: one that spins would take a core from the network
-        loop, end = QEventLoop(), perf_counter() + LIMIT
-        poll = QTimer()
-        poll.setInterval(1)
-        poll.timeout.connect(lambda: loop.quit() if condition() or perf_counter() > end else None)
-        poll.start()
-        loop.exec_()
-        poll.stop()
-        if not condition():
-            raise SystemExit(f"nothing happened for {LIMIT} s; the dock says: {dock.status}")
-
-    def idle(seconds: float) -> None:
-        end = perf_counter() + seconds
-        wait(lambda: perf_counter() > end)
-
     dock.run()
     wait(lambda: bool(done))
     labels = viewer.layers["frame mask"]
@@ -128,7 +101,7 @@ def measure(rounds: int, bundle: str) -> tuple[list[dict[str, Any]], Predictor]:
     for number in range(rounds + 2):
         inside = np.argwhere(labels.data == 1)
         row, column = inside[generator.integers(len(inside))]
-        idle(0.5)
+        pause(REST)
         before = labels.data.copy()
         done.clear()
         clock.reset()
@@ -141,12 +114,12 @@ def measure(rounds: int, bundle: str) -> tuple[list[dict[str, Any]], Predictor]:
         painting = perf_counter() - began
         wait(lambda: bool(done))
         total = perf_counter() - began
-        idle(0.3)  # the last redraw
-        seconds, blocked = dict(clock.seconds), clock.longest
+        pause(REDRAW)
+        seconds, blocked = dict(clock.seconds), clock.heartbeat.longest
         where = np.nonzero(labels.data != before)
         clock.reset()
         bare.data_setitem(where, labels.data[where])
-        idle(0.3)
+        pause(REDRAW)
         if number >= 2:
             rows.append(
                 {
@@ -154,7 +127,7 @@ def measure(rounds: int, bundle: str) -> tuple[list[dict[str, Any]], Predictor]:
                     "total": total,
                     "paint": painting,
                     "blocked": blocked,
-                    "blocked by bare napari": clock.longest,
+                    "blocked by bare napari": clock.heartbeat.longest,
                     **seconds,
                 }
             )

@@ -27,7 +27,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from lsegdiff_core.classes import DEFAULT_CLASSES, ObjectClass, check_classes, reclassed
-from lsegdiff_core.config import from_dict, read_json, to_dict
+from lsegdiff_core.config import from_dict, read_json
 from lsegdiff_core.data.readers import list_images
 from lsegdiff_core.data.splits import read_split
 from lsegdiff_core.errors import LSegDiffError
@@ -374,13 +374,20 @@ class Project:
         write_text(self.folder / FILE, self._text())
 
     def _text(self) -> str:
-        data = to_dict(_File(FORMAT, self.classes, tuple(self.items.values())))
-        # what has its default is left out: the file of some thousand images stays small
-        defaults = {field.name: field.default for field in dataclasses.fields(Item)}
-        for item in data["items"]:
-            for key in [key for key, value in item.items() if value == defaults[key] or value == []]:
-                del item[key]
-        return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+        # written at every change, so that it has to be fast for thousands of images: one line an item, without what has
+        # its default
+        classes = json.dumps([dataclasses.asdict(known) for known in self.classes], ensure_ascii=False)
+        lines = (json.dumps(_told(item), ensure_ascii=False) for item in self.items.values())
+        items = ",\n  ".join(lines)
+        return f'{{\n "format": {FORMAT},\n "classes": {classes},\n "items": [\n  {items}\n ]\n}}\n'
+
+
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(Item)}
+
+
+def _told(item: Item) -> dict[str, Any]:
+    """Return the fields of an item that are not as by default."""
+    return {name: value for name, value in vars(item).items() if value != _DEFAULTS[name]}
 
 
 def accepted_masks(folder: Path, classes: Collection[str]) -> Iterator[tuple[str, Path, NDArray[np.bool_]]]:

@@ -187,6 +187,7 @@ class AnnotatePanel(QWidget):
         self.table.setModel(self._filter)
         if self._filter is not None and project is not None:
             header = self.table.horizontalHeader()
+            header.setResizeContentsPrecision(0)  # rows on show only: every change of one asks for the widths again
             header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
             for column in (1, 2):
                 header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
@@ -221,8 +222,7 @@ class AnnotatePanel(QWidget):
         self.tags.setText(", ".join(item.tags))
         self.notes.setText(item.notes)
         self.notes.setCursorPosition(0)
-        if self._filter is not None and item.name in self._filter.names:
-            index = self._filter.index(self._filter.names.index(item.name), 0)
+        if self._filter is not None and (index := self._filter.place(item.name)).isValid():
             self.table.setCurrentIndex(index)
             self.table.scrollTo(index)
 

@@ -59,6 +59,10 @@ class QueueTable(QAbstractTableModel):
         """Return the item of a row."""
         return self._project.items[self.names[row]]
 
+    def place(self, name: str) -> QModelIndex:
+        """Return where an item stands."""
+        return self.index(self._rows[name], 0)
+
     def refresh(self, name: str) -> None:
         """Show an item as it is by now."""
         row = self._rows[name]
@@ -127,7 +131,7 @@ class QueueTable(QAbstractTableModel):
     def _on_read(self, picture: NDArray[np.uint8] | Failed, name: str) -> None:
         if not isinstance(picture, Failed):
             self._icons[name] = icon(picture)
-            index = self.index(self._rows[name], 0)
+            index = self.place(name)
             self.dataChanged.emit(index, index, [Qt.ItemDataRole.DecorationRole])
         self._read_next()
 
@@ -152,6 +156,10 @@ class QueueFilter(QSortFilterProxyModel):
         item = self._table.item(row)
         searched = " ".join((item.name, item.notes, *item.tags)).casefold()
         return self._status in (ALL, item.status) and self._text in searched
+
+    def place(self, name: str) -> QModelIndex:
+        """Return where an item is on show; not valid if it is not."""
+        return self.mapFromSource(self._table.place(name))
 
     @property
     def names(self) -> list[str]:
