@@ -234,6 +234,18 @@ def test_run_comes_before_scoring(user: User, folder: Path, calls):
     user.qtbot.waitUntil(lambda: user.panel.score_button.text() == "Score all", timeout=60_000)
 
 
+def test_viewer_closed_while_the_queue_works_ahead_leaves_nothing_running(user: User, folder: Path, calls):
+    user.open(folder)
+    calls.delay = 0.05
+    user.panel.score_button.click()
+    user.qtbot.waitUntil(lambda: not user.dock._runner.idle, timeout=10_000)
+    worker = user.dock._runner._worker
+    user.viewer.close()
+    user.qtbot.waitUntil(lambda: not worker.is_running, timeout=10_000)
+    again = Project.open(folder / FOLDER)  # it is free again
+    again.close()
+
+
 def test_filter_narrows_what_next_goes_through(user: User, folder: Path):
     user.open(folder)
     user.panel.search.setText("FRAME_3")
