@@ -86,7 +86,8 @@ class User:
 def user(dock, viewer, qtbot, folder: Path) -> User:
     someone = User(dock, viewer, qtbot)
     yield someone
-    someone.queue.close_project()
+    if someone.queue.project is not None:
+        someone.queue.close_project()
 
 
 def statuses(user: User) -> list[str]:
