@@ -86,7 +86,8 @@ class User:
 def user(dock, viewer, qtbot, folder: Path) -> User:
     someone = User(dock, viewer, qtbot)
     yield someone
-    someone.queue.close_project()
+    if someone.queue.project is not None:
+        someone.queue.close_project()
 
 
 def statuses(user: User) -> list[str]:
@@ -232,6 +233,18 @@ def test_run_comes_before_scoring(user: User, folder: Path, calls):
     assert signal.args == [True]
     calls.delay = 0.0
     user.qtbot.waitUntil(lambda: user.panel.score_button.text() == "Score all", timeout=60_000)
+
+
+def test_viewer_closed_while_the_queue_works_ahead_leaves_nothing_running(user: User, folder: Path, calls):
+    user.open(folder)
+    calls.delay = 0.05
+    user.panel.score_button.click()
+    user.qtbot.waitUntil(lambda: not user.dock._runner.idle, timeout=10_000)
+    worker = user.dock._runner._worker
+    user.viewer.close()
+    user.qtbot.waitUntil(lambda: not worker.is_running, timeout=10_000)
+    again = Project.open(folder / FOLDER)  # it is free again
+    again.close()
 
 
 def test_filter_narrows_what_next_goes_through(user: User, folder: Path):

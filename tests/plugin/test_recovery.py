@@ -103,12 +103,15 @@ def state(session: Session, image: Image) -> tuple[object, ...]:
     assert labels is not None
     locked = session.strokes(job)
     known = session.provenance(image, job.frame)
+    del known["seconds"]
+    # the strokes stand in it as an array, and time goes on
+    theirs = {frame: about.keys() - {"strokes", "seconds"} for frame, about in labels.metadata[METADATA].items()}
     return (
         labels.data.tolist(),
         None if locked is None or (locked == UNLOCKED).all() else locked.tolist(),
         known,
         labels.features.to_dict("list"),
-        labels.metadata[METADATA],
+        {frame: {key: labels.metadata[METADATA][frame][key] for key in keys} for frame, keys in theirs.items()},
     )
 
 

@@ -14,7 +14,7 @@ from lsegdiff_core.predictor import Predictor
 from napari_lsegdiff._frames import current_frame, new_labels
 from napari_lsegdiff._objects import METADATA
 from napari_lsegdiff._session import Session
-from napari_lsegdiff._worker import Devices, Failed, Finished, PredictorCache, Request, Stage, segment
+from napari_lsegdiff._worker import Devices, Failed, Finished, PredictorCache, Preview, Request, Stage, segment
 
 
 @pytest.fixture
@@ -280,6 +280,13 @@ def test_worker_says_each_stage_and_encodes_once(add_image, session, bundle, cal
     assert any(isinstance(update, Devices) and "cpu" in update.names for update in updates)
     list(segment(cache, request))
     assert (calls.encode, calls.denoise) == (1, 6)
+
+
+def test_preview_is_not_drawn_more_than_ten_times_a_second(add_image, session, bundle, calls, monkeypatch):
+    monkeypatch.setattr("napari_lsegdiff._worker.monotonic", lambda: 0.02 * calls.denoise)
+    job = session.job(add_image(np.full((40, 50), 90, np.uint8)))
+    updates = list(segment(PredictorCache(), Request(job, bundle, "cpu", SamplingConfig(steps=50))))
+    assert 3 <= sum(isinstance(update, Preview) for update in updates) <= 5  # in one second, the first half without
 
 
 @pytest.mark.parametrize(
