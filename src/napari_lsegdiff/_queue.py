@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -368,8 +369,8 @@ class Queue(QObject):
         if self._ahead is None:
             return
         if saved is not None:
-            if self._own is None:
-                self._own, self._ahead.sampling = self._sampling.shown, self._sampling.model.sampling
+            self._own = self._own or self._sampling.shown
+            self._ahead.sampling = replace(self._own, strength=1.0)  # new masks start from nothing
             self._sampling.show(saved)
         elif self._own is not None:
             self._sampling.show(self._own)
