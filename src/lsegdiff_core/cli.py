@@ -226,6 +226,14 @@ def train(
     min_confidence: Annotated[
         float, typer.Option(min=0.0, max=0.99, help="Default of the bundle, to be chosen on validation images.")
     ] = 0.0,
+    blend: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Share of the trained weights, the rest is --init's; to be chosen on validation images.",
+        ),
+    ] = 1.0,
     device: Device = "auto",
 ) -> None:
     """Train a model and write its bundle.
@@ -239,7 +247,7 @@ def train(
     from lsegdiff_core.bundle import load_networks
     from lsegdiff_core.config import load_config, same_networks
     from lsegdiff_core.predictor import resolve_device
-    from lsegdiff_core.release import release
+    from lsegdiff_core.release import Blend, release
     from lsegdiff_core.training import parallel
     from lsegdiff_core.training.config import TrainConfig
     from lsegdiff_core.training.datasets import load_stores
@@ -247,6 +255,8 @@ def train(
     from lsegdiff_core.training.run import weights_file
 
     weights_file(out, weights)  # a wrong name is said now, not after the training
+    if blend < 1 and init is None:
+        raise LSegDiffError("--blend: needs --init, whose weights are the other part")
     keep_large_buffers()
     settings = load_config(TrainConfig, config)
     settings = replace(
@@ -271,7 +281,8 @@ def train(
         print(f"stopped; the same command goes on from {out}")
         raise typer.Exit(130) from None
     target = bundle or out / "bundle"
-    manifest = release(settings, out, target, weights, min_confidence)
+    blended = None if init is None or blend == 1 else Blend(find_bundle(init), blend)
+    manifest = release(settings, out, target, weights, min_confidence, blended)
     print(f"wrote     {target} (validation {manifest.training['validation']})")
 
 

@@ -3,15 +3,17 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import imageio.v3 as iio
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from lsegdiff_core import cli
-from lsegdiff_core.bundle import MANIFEST, read_manifest
+from lsegdiff_core.bundle import MANIFEST, load_networks, read_manifest
 from lsegdiff_core.cli_options import fractions
 from lsegdiff_core.config import MorphologyConfig, SamplingConfig, to_dict
 from lsegdiff_core.data.phantom import draw_phantom
@@ -414,6 +416,41 @@ def test_train_can_keep_the_mask_vae_that_it_starts_from(run, tiny_config, tiny_
     assert before == after
     assert read_manifest(tmp_path / "run" / "bundle").latent_scale == read_manifest(tiny_bundle).latent_scale
     shutil.rmtree(tmp_path / "run")  # tens of megabytes, which pytest would keep
+
+
+def test_train_can_blend_what_it_learnt_with_what_it_started_from(
+    run, tiny_config: TrainConfig, tiny_bundle: Path, pairs: Path, tmp_path
+) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(to_dict(replace(tiny_config, vae=replace(tiny_config.vae, steps=0)))))
+    arguments = ("train", config, "--data", pairs, "--out", tmp_path / "run", "--weights", "last")
+    code, _, err = run(*arguments, "--blend", 0.25)
+    assert code == 2
+    assert "--blend: needs --init" in err
+    networks = []
+    for share in (1.0, 0.25):
+        target = tmp_path / str(share)
+        assert run(*arguments, "--init", tiny_bundle, "--blend", share, "--bundle", target)[0] == 0
+        networks.append(load_networks(target)[1])
+    trained, blended = networks
+    _, start = load_networks(tiny_bundle)
+    for name in ("encoder", "hint_encoder", "denoiser"):
+        for key, value in blended.components[name].state_dict().items():
+            if value.is_floating_point():
+                one, other = (part.components[name].state_dict()[key] for part in (start, trained))
+                torch.testing.assert_close(value, 0.75 * one + 0.25 * other, atol=2e-3, rtol=2e-3)
+    assert json.loads((tmp_path / "0.25" / MANIFEST).read_text())["training"]["blend"]["share"] == 0.25
+
+
+def test_blending_needs_the_mask_vae_of_the_start(
+    run, tiny_config: TrainConfig, tiny_bundle: Path, pairs: Path, tmp_path
+) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(to_dict(tiny_config)))
+    arguments = ("train", config, "--data", pairs, "--out", tmp_path / "run", "--init", tiny_bundle)
+    code, _, err = run(*arguments, "--blend", 0.5)
+    assert code == 2
+    assert "blend: the training changed the mask VAE" in err
 
 
 def test_train_takes_method_and_seed_from_its_options(run, tiny_config: TrainConfig, pairs: Path, tmp_path) -> None:
