@@ -433,6 +433,19 @@ def test_folder_that_disappears_is_said_and_no_image_is_blamed(user: User, folde
     user.wait("frame_3")
 
 
+def test_images_that_disappear_are_not_blamed_one_after_the_other(user: User, folder: Path, tmp_path: Path):
+    (tmp_path / "list.txt").write_text("\n".join(f"frames/frame_{number}.png" for number in range(5)))
+    user.panel.list_chosen.emit(tmp_path / "list.txt")
+    user.wait("frame_0")
+    user.qtbot.waitUntil(lambda: user.queue._ahead.is_ready("frame_1"), timeout=20_000)
+    folder.rename(tmp_path / "taken out")
+    user.queue.show("frame_3")
+    user.qtbot.waitUntil(lambda: "frames: the folder is gone" in user.panel.say.text(), timeout=20_000)
+    user.qtbot.waitUntil(lambda: user.queue._ahead._reader.idle, timeout=20_000)
+    assert not any(item.problem for item in user.items.values())
+    assert user.images == ["frame_0"]
+
+
 def test_mask_edited_into_nonsense_is_named_and_can_be_mended(user: User, folder: Path):
     user.open(folder)
     user.press(DEFAULT.accept)
