@@ -108,8 +108,8 @@ class Runner(QObject):
 def _until(stopped: Event, updates: Generator[Update, None, None]) -> Generator[Update, None, None]:
     """Yield updates until somebody has said stop.
 
-    ``quit`` of the worker would leave the generator where it is, and PySide6 never lets go of a worker: image, networks
-    and samples would stay in memory.
+    ``quit`` of the worker would leave the generator where it is, and napari's list of tasks never lets go of a worker:
+    image, networks and samples would stay in memory.
     """
     try:
         for update in updates:

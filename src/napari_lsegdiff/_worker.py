@@ -247,7 +247,7 @@ class NewestWins(QObject):
     def _start(self) -> None:
         key = next(iter(self._waiting))
         self._running = True
-        # PySide6 never lets go of a worker: it must hold nothing large when its work is done
+        # napari's list of tasks never lets go of a worker: it must hold nothing large when its work is done
         worker = create_worker(_attempt, [self._waiting.pop(key)])
         worker.returned.connect(self._on_returned)
         worker.start()

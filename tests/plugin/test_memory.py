@@ -9,6 +9,7 @@ import weakref
 import numpy as np
 import pytest
 import torch
+from qtpy.QtCore import QObject
 
 import lsegdiff_core.predictor
 from lsegdiff_core.config import SamplingConfig
@@ -180,8 +181,6 @@ def test_clear_frees_the_predictors(bundle):
 
 
 def test_runner_unloads_when_idle_only(qtbot, ask, calls):
-    from qtpy.QtCore import QObject
-
     owner = QObject()
     runner = Runner(owner)
     calls.delay = 0.05
@@ -195,7 +194,8 @@ def test_runner_unloads_when_idle_only(qtbot, ask, calls):
     assert not runner._cache._predictors
 
 
-def test_work_that_is_done_is_let_go(qtbot):
+def test_work_that_is_done_is_let_go(qtbot, viewer):
+    # napari's window lists all workers, as tasks
     class Work:
         def __call__(self) -> None:
             pass
@@ -211,8 +211,6 @@ def test_work_that_is_done_is_let_go(qtbot):
 
 @pytest.mark.parametrize("stop", [False, True])
 def test_a_run_that_has_ended_holds_nothing(qtbot, ask, calls, monkeypatch, stop):
-    from qtpy.QtCore import QObject
-
     made = []
 
     def kept(*args: object) -> object:
