@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from threading import Event
 from typing import Any
 
 from napari.qt.threading import create_worker
@@ -29,6 +31,7 @@ class Runner(QObject):
         super().__init__(parent)
         self._cache = PredictorCache()
         self._worker: Any = None
+        self._stopped = Event()  # set: the worker shall end
         self._request: Request | None = None  # what the worker does
         self._wanted: Request | None = None  # what was asked for last, unless it was stopped
         self._ahead: Request | None = None  # what is done while nothing else is
@@ -42,7 +45,7 @@ class Runner(QObject):
         """Run a request; False if a stopped run has to finish its step first."""
         self._wanted = request
         if self._worker is not None:
-            self._worker.quit()
+            self._stopped.set()
             return False
         self._begin()
         return True
@@ -53,7 +56,7 @@ class Runner(QObject):
         if self._worker is None:
             self._begin()
         elif self._request is not self._ahead:
-            self._worker.quit()
+            self._stopped.set()
 
     def fetch(self, request: Request | None) -> None:
         """Run a request, instead of the one before it, as long as nothing else is to be done; None drops it."""
@@ -61,13 +64,13 @@ class Runner(QObject):
         if self._worker is None:
             self._begin()
         elif self._request is dropped:
-            self._worker.quit()
+            self._stopped.set()
 
     def close(self) -> None:
         """Stop everything."""
         self._wanted = self._ahead = None
         if self._worker is not None:
-            self._worker.quit()
+            self._stopped.set()
 
     def unload(self) -> tuple[Memory, Memory] | None:
         """Free the model and return the memory in use before and after; None, and nothing done, during a run."""
@@ -81,7 +84,8 @@ class Runner(QObject):
         self._request = self._wanted or self._ahead
         if self._request is None:
             return
-        worker = create_worker(segment, self._cache, self._request)
+        self._stopped = Event()
+        worker = create_worker(_until, self._stopped, segment(self._cache, self._request))
         worker.yielded.connect(self._on_update)
         worker.finished.connect(self._on_finished)
         self._worker = worker
@@ -99,3 +103,18 @@ class Runner(QObject):
         if self._wanted is not None and self._wanted is self._request:
             return  # its result is on its way to the canvas; `stop` follows
         self._begin()
+
+
+def _until(stopped: Event, updates: Generator[Update, None, None]) -> Generator[Update, None, None]:
+    """Yield updates until somebody has said stop.
+
+    ``quit`` of the worker would leave the generator where it is, and napari's list of tasks never lets go of a worker:
+    image, networks and samples would stay in memory.
+    """
+    try:
+        for update in updates:
+            if stopped.is_set():
+                return
+            yield update
+    finally:
+        updates.close()

@@ -246,9 +246,9 @@ class NewestWins(QObject):
 
     def _start(self) -> None:
         key = next(iter(self._waiting))
-        function, tag = self._waiting.pop(key)
         self._running = True
-        worker = create_worker(_attempt, function, tag)
+        # napari's list of tasks never lets go of a worker: it must hold nothing large when its work is done
+        worker = create_worker(_attempt, [self._waiting.pop(key)])
         worker.returned.connect(self._on_returned)
         worker.start()
 
@@ -261,7 +261,8 @@ class NewestWins(QObject):
             self._start()
 
 
-def _attempt(function: Callable[[], Any], tag: object) -> tuple[Any, object]:
+def _attempt(once: list[tuple[Callable[[], Any], object]]) -> tuple[Any, object]:
+    function, tag = once.pop()
     try:
         return function(), tag
     except Exception as error:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import weakref
 
 import numpy as np
 import pytest
 import torch
+from qtpy.QtCore import QObject
 
 import lsegdiff_core.predictor
 from lsegdiff_core.config import SamplingConfig
@@ -17,6 +20,7 @@ from napari_lsegdiff._worker import (
     OUT_OF_MEMORY,
     Failed,
     Finished,
+    NewestWins,
     PredictorCache,
     Request,
     Stage,
@@ -165,9 +169,6 @@ def test_a_refused_image_is_not_named_in_the_log(ask, session, add_image, bundle
 
 
 def test_clear_frees_the_predictors(bundle):
-    import gc
-    import weakref
-
     cache = PredictorCache()
     predictor = cache.predictor(bundle, "cpu")
     cache.encode(predictor, np.zeros((40, 50), np.uint8), "a")
@@ -180,8 +181,6 @@ def test_clear_frees_the_predictors(bundle):
 
 
 def test_runner_unloads_when_idle_only(qtbot, ask, calls):
-    from qtpy.QtCore import QObject
-
     owner = QObject()
     runner = Runner(owner)
     calls.delay = 0.05
@@ -193,3 +192,40 @@ def test_runner_unloads_when_idle_only(qtbot, ask, calls):
     assert before.process > 0
     assert after.process > 0
     assert not runner._cache._predictors
+
+
+def test_work_that_is_done_is_let_go(qtbot, viewer):
+    # napari's window lists all workers, as tasks
+    class Work:
+        def __call__(self) -> None:
+            pass
+
+    work, runs = Work(), NewestWins()
+    held = weakref.ref(work)
+    runs.request("key", work)
+    qtbot.waitUntil(lambda: runs.idle)
+    del work
+    gc.collect()
+    assert held() is None
+
+
+@pytest.mark.parametrize("stop", [False, True])
+def test_a_run_that_has_ended_holds_nothing(qtbot, ask, calls, monkeypatch, stop):
+    made = []
+
+    def kept(*args: object) -> object:
+        made.append(segment(*args))
+        return made[-1]
+
+    monkeypatch.setattr("napari_lsegdiff._runner.segment", kept)
+    owner = QObject()
+    runner = Runner(owner)
+    steps = []
+    runner.updated.connect(lambda update: steps.append(update) if isinstance(update, Stage) and update.done else None)
+    calls.delay = 0.05
+    runner.start(ask("cpu"))
+    qtbot.waitUntil(lambda: bool(steps), timeout=20_000)
+    if stop:
+        runner.stop()
+    qtbot.waitUntil(lambda: runner.idle, timeout=20_000)
+    assert made[0].gi_frame is None, "image, networks and samples would stay in memory"

@@ -21,6 +21,7 @@ from lsegdiff_core.data.phantom import draw_phantom
 from lsegdiff_core.predictor import Predictor
 from lsegdiff_core.project import FOLDER
 from napari_lsegdiff._keys import DEFAULT
+from napari_lsegdiff._layers import UNLOCKED
 from napari_lsegdiff._widget import SegmentationDock
 
 # decoding in pycocotools
@@ -28,7 +29,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 FRAMES = 30
 SIZE = 64  # of the tiny model's square
-SCALE = 4  # phantoms are drawn small, so that it is quick, and written large, so that memory matters
+HEIGHT, WIDTH = 900, 1200
+SCALE = 6  # phantoms are drawn smaller, so that it is quick; an array of the image a frame would be 71 MB in the end
 WARM = 8  # frames until everything that is made once has been made
 MOST = 50  # MB
 CRASH = 20  # the frame in the middle of which the session dies
@@ -54,19 +56,18 @@ def folder(tmp_path: Path) -> Path:
     frames = tmp_path / "frames"
     frames.mkdir()
     for number in range(FRAMES):
-        image = draw_phantom(number, 180, 240).image
+        image = draw_phantom(number, HEIGHT // SCALE, WIDTH // SCALE).image
         large = image.repeat(SCALE, axis=0).repeat(SCALE, axis=1)
         iio.imwrite(frames / f"frame_{number:02}.png", large, compress_level=1)
     return frames
 
 
 class User:
-    """Somebody at the queue, who remembers what was painted and what was accepted."""
+    """Somebody at the queue, who notes in a folder what was painted and what was accepted."""
 
-    def __init__(self, viewer: object, dock: SegmentationDock, qtbot: object) -> None:
-        self.viewer, self.dock, self.qtbot = viewer, dock, qtbot
-        self.strokes: dict[str, dict[tuple[int, int], int]] = {}
-        self.accepted: dict[str, NDArray[np.integer]] = {}
+    def __init__(self, viewer: object, dock: SegmentationDock, qtbot: object, notes: Path) -> None:
+        self.viewer, self.dock, self.qtbot, self.notes = viewer, dock, qtbot, notes
+        self.strokes = np.full((HEIGHT, WIDTH), UNLOCKED)  # on the frame on the canvas
         self.skipped: set[str] = set()
         self.memory: list[float] = []
 
@@ -102,17 +103,17 @@ class User:
         assert not modifier
         QTest.keyClick(self.viewer.window._qt_viewer.canvas.native, letter)
 
-    def paint(self, start: tuple[int, int], end: tuple[int, int], value: int) -> None:
-        """Draw a stroke; pixels that had the value already are no part of it."""
+    def paint(self, start: tuple[float, float], end: tuple[float, float], value: int) -> None:
+        """Draw a stroke between two places, given as shares of the image's height and width."""
         mask = self.mask
         before = mask.data.copy()
         mask.brush_size = 20
         with mask.block_history():
-            for row, column in zip(*np.linspace(start, end, 9).T, strict=True):
-                mask.paint((row, column), value)
-        drawn = np.argwhere(mask.data != before)
-        assert len(drawn)
-        self.strokes.setdefault(self.name, {}).update(((row, column), value) for row, column in drawn.tolist())
+            for share in np.linspace(start, end, 9):
+                mask.paint(tuple(share * (HEIGHT, WIDTH)), value)
+        drawn = mask.data != before  # pixels that had the value already are no part of it
+        assert drawn.any()
+        self.strokes[drawn] = value
 
     def rediffuse(self) -> None:
         with self.qtbot.waitSignal(self.dock.finished, timeout=60_000) as ended:
@@ -121,12 +122,12 @@ class User:
         self.settle()
 
     def correct(self) -> None:
-        self.paint((40, 60), (60, 300), 1)
-        self.paint((360, 440), (380, 500), 0)
+        self.paint((0.06, 0.06), (0.08, 0.31), 1)
+        self.paint((0.5, 0.46), (0.53, 0.52), 0)
         self.rediffuse()
 
     def adopt(self) -> None:
-        self.paint((640, 60), (660, 300), 1)
+        self.paint((0.89, 0.06), (0.92, 0.31), 1)
         self.dock.choices.seeds.setValue(6)
         self.rediffuse()
         self.wait(lambda: self.dock.gallery.list.count() == 2)
@@ -137,15 +138,15 @@ class User:
         self.dock.choices.seeds.setValue(1)
 
     def undo(self) -> None:
-        self.paint((100, 700), (160, 760), 1)
-        painted, kept = self.mask.data.copy(), dict(self.strokes[self.name])
-        self.paint((640, 700), (680, 760), 1)
+        self.paint((0.14, 0.73), (0.22, 0.79), 1)
+        painted, kept = self.mask.data.copy(), self.strokes.copy()
+        self.paint((0.89, 0.73), (0.94, 0.79), 1)
         self.mask.undo()
         np.testing.assert_array_equal(self.mask.data, painted)
         self.mask.redo()
         assert (self.mask.data != painted).any()
         self.mask.undo()
-        self.strokes[self.name] = kept
+        self.strokes = kept
 
     def slide(self) -> None:
         before = self.mask.data.copy()
@@ -161,7 +162,8 @@ class User:
         np.testing.assert_array_equal(self.mask.data, before)
 
     def accept(self) -> None:
-        self.accepted[self.name] = self.mask.data.copy()
+        np.savez_compressed(self.notes / self.name, shown=self.mask.data, strokes=self.strokes)
+        self.strokes[:] = UNLOCKED
         self.press(DEFAULT.accept)
 
     def skip(self) -> None:
@@ -201,7 +203,9 @@ def test_a_working_day(
     tmp_path: Path,
     qtbot: object,
 ) -> None:
-    user = User(viewer, dock, qtbot)
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    user = User(viewer, dock, qtbot, notes)
     dock.annotate.folder_chosen.emit(folder)
     for number in range(FRAMES):
         name = f"frame_{number:02}"
@@ -224,23 +228,26 @@ def test_a_working_day(
     assert project is not None
     user.wait(lambda: all(item.status in ("accepted", "skipped") for item in project.items.values()))
     assert {name for name, item in project.items.items() if item.status == "skipped"} == user.skipped
-    assert len(user.accepted) == FRAMES - len(user.skipped) == 27
-    assert len(user.strokes) >= 15
-    for name, shown in user.accepted.items():
+    accepted = {path.stem: np.load(path) for path in sorted(notes.iterdir())}
+    assert len(accepted) == FRAMES - len(user.skipped) == 27
+    assert sum((noted["strokes"] != UNLOCKED).any() for noted in accepted.values()) == 18
+    for name, noted in accepted.items():
         saved = iio.imread(folder / FOLDER / "masks" / f"{name}.png", mode="P")
-        np.testing.assert_array_equal(saved, shown, err_msg=name)
-        for pixel, value in user.strokes.get(name, {}).items():
-            assert saved[pixel] == value, f"{name}: the stroke at {pixel} is lost"
+        np.testing.assert_array_equal(saved, noted["shown"], err_msg=name)
+        strokes = noted["strokes"]
+        np.testing.assert_array_equal(saved[strokes != UNLOCKED], strokes[strokes != UNLOCKED], err_msg=name)
 
     user.dock.annotate.exported.emit(tmp_path / "day.json")
     data = json.loads((tmp_path / "day.json").read_text())
     files = {image["id"]: Path(image["file_name"]).stem for image in data["images"]}
-    assert sorted(files.values()) == sorted(user.accepted)
+    assert sorted(files.values()) == list(accepted)
     for image, name in files.items():
         runs = [known["segmentation"] for known in data["annotations"] if known["image_id"] == image]
         exported = np.logical_or.reduce([mask_tools.decode(run) for run in runs])
-        np.testing.assert_array_equal(exported, user.accepted[name] > 0, err_msg=name)
+        np.testing.assert_array_equal(exported, accepted[name]["shown"] > 0, err_msg=name)
 
-    grown = max(user.memory[WARM:]) - user.memory[WARM]
+    # a new session is a new process elsewhere: what it loads for itself is no growth
+    sessions = (user.memory[WARM : CRASH + 1], user.memory[CRASH + 4 :])
+    grown = sum(max(session) - session[0] for session in sessions)
     assert grown < MOST, f"memory grew by {grown:.0f} MB: {[round(used) for used in user.memory]}"
     user.dock.queue.close_project()
