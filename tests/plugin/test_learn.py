@@ -7,6 +7,7 @@ from pathlib import Path
 import imageio.v3 as iio
 import numpy as np
 import pytest
+from qtpy.QtCore import QProcess
 
 from lsegdiff_core.comparison import work_folder
 from lsegdiff_core.data.phantom import draw_phantom
@@ -34,9 +35,7 @@ def dialog(dock, qtbot, project: Path, bundle: str):
     dock.annotate.folder_chosen.emit(project)
     dock.annotate.learn_button.click()
     assert dock.learn.isVisible()
-    yield dock.learn
-    dock.learn.learner.cancel()
-    dock.queue.close_project()
+    return dock.learn
 
 
 def test_a_new_model_is_compared_and_chosen(dock, dialog, qtbot, project: Path, bundle: str):
@@ -85,9 +84,12 @@ def test_too_few_masks_teach_nothing(dock, dialog):
     assert not dialog.start_button.isEnabled()
 
 
-def test_a_closing_dock_stops_it(dock, dialog, qtbot, bundle: str, project: Path):
+def test_a_closing_dock_stops_it(dock, dialog, qtbot, project: Path):
+    ended = []
     dialog.start_button.click()
     qtbot.waitUntil(lambda: "Learning" in dialog.text.text(), timeout=120_000)
+    process = dialog.learner.findChild(QProcess)
+    process.stateChanged.connect(ended.append)
     dock.close()
-    assert not dialog.learner.running
+    assert ended == [QProcess.ProcessState.NotRunning]
     assert not list((project / "lsegdiff" / MODELS).iterdir())
