@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 DOCS = ROOT / "docs"
 # The released bundle; the other folders of results are earlier releases and trainings for comparison.
-RELEASED = "polyp-0.2.0"
+RELEASED = "polyp-0.3.0"
 
 Row = dict[str, Any]
 # Columns that rows of images and summaries share but that are no setting.
@@ -320,7 +320,7 @@ def training() -> Iterable[str]:
     curves(logs)
     yield (
         "Dice of the averaged weights on the validation images of each training, at 4 steps (control: 1). Their lists "
-        "differ (PolypGen is in those of 0.2.0), so a curve compares with itself only.\n"
+        "differ (PolypGen is in those of the releases), so a curve compares with itself only.\n"
     )
     yield "![Training curves](benchmarks-training.png)\n"
 
