@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -62,12 +62,21 @@ def folder(tmp_path: Path) -> Path:
     return frames
 
 
+@pytest.fixture
+def quick() -> Iterator[None]:
+    """napari collects garbage whenever a layer goes; what was there before the day needs not be looked through."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 class User:
     """Somebody at the queue, who notes in a folder what was painted and what was accepted."""
 
     def __init__(self, viewer: object, dock: SegmentationDock, qtbot: object, notes: Path) -> None:
         self.viewer, self.dock, self.qtbot, self.notes = viewer, dock, qtbot, notes
-        self.strokes = np.full((HEIGHT, WIDTH), UNLOCKED)  # on the frame on the canvas
+        self.strokes = np.full((HEIGHT, WIDTH), UNLOCKED, np.int16)  # on the frame on the canvas
         self.skipped: set[str] = set()
         self.memory: list[float] = []
 
@@ -197,6 +206,7 @@ def test_a_working_day(
     viewer: object,
     dock: SegmentationDock,
     doubtful: None,
+    quick: None,
     bundle: str,
     folder: Path,
     journals: Path,
