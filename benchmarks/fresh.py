@@ -93,9 +93,7 @@ def main() -> None:
         result = plugin(viewer, heartbeat, options.bundle)
     else:
         result = bare(viewer, heartbeat, np.load(options.mask))
-    print(
-        json.dumps({name: value._asdict() if isinstance(value, Measured) else value for name, value in result.items()})
-    )
+    print(json.dumps(result))  # `Measured` as a list
     viewer.close()
 
 

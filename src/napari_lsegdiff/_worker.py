@@ -247,9 +247,12 @@ class NewestWins(QObject):
     def _start(self) -> None:
         key = next(iter(self._waiting))
         self._running = True
-        # napari's list of tasks never lets go of a worker: it must hold nothing large when its work is done
-        worker = create_worker(_attempt, [self._waiting.pop(key)])
+        # napari's list of tasks never lets go of a worker, so it must hold nothing large when its work is done; this is
+        # let go in the window's thread, for it may hold a widget
+        work = [self._waiting.pop(key)]
+        worker = create_worker(_attempt, work)
         worker.returned.connect(self._on_returned)
+        worker.finished.connect(lambda: work.clear())
         worker.start()
 
     def _on_returned(self, outcome: tuple[Any, object]) -> None:
@@ -261,8 +264,8 @@ class NewestWins(QObject):
             self._start()
 
 
-def _attempt(once: list[tuple[Callable[[], Any], object]]) -> tuple[Any, object]:
-    function, tag = once.pop()
+def _attempt(work: list[tuple[Callable[[], Any], object]]) -> tuple[Any, object]:
+    ((function, tag),) = work
     try:
         return function(), tag
     except Exception as error:
