@@ -275,11 +275,12 @@ def train(
             stores = load_stores(settings.data, data, config.parent, settings.store_size)
             for stage, report in run(settings, stores, out, backbone, start, place):
                 print(_report_line(stage, report), flush=True)
-            if parallel.rank():
-                return
+            first = parallel.rank() == 0
     except KeyboardInterrupt:
         print(f"stopped; the same command goes on from {out}")
         raise typer.Exit(130) from None
+    if not first:
+        return
     target = bundle or out / "bundle"
     blended = None if init is None or blend == 1 else Blend(find_bundle(init), blend)
     manifest = release(settings, out, target, weights, min_confidence, blended)

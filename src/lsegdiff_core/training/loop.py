@@ -201,8 +201,8 @@ class _Run:
 
     def validate(self) -> Report:
         """Score the averaged weights, keep them if they are the best so far, and save."""
-        self.validated = self.step
         if parallel.rank():
+            self.validated = self.step
             return Report(self.step, self.config.steps, {}, 0.0, 0.0, validation=True)
         self.ema.model.eval()
         self.measures = self.task.score(self.ema.model)
@@ -210,6 +210,7 @@ class _Run:
             self.best = self.measures["score"]
             best = {"step": self.step, "measures": self.measures, "ema": self.ema.model.state_dict()}
             save_checkpoint(self.out / "best.pt", best)
+        self.validated = self.step
         self.save()
         return Report(self.step, self.config.steps, self.measures, 0.0, 0.0, validation=True)
 

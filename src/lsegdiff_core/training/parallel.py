@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -32,7 +33,9 @@ def processes(device: torch.device) -> Iterator[None]:
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield
+        dist.barrier()  # who leaves first takes the connections with it
     finally:
+        gc.collect()  # what gathers gradients has to go before them, or the process aborts at its end
         dist.destroy_process_group()
 
 
