@@ -32,7 +32,7 @@ from lsegdiff_core.training.config import AugmentConfig, LossConfig, OptimConfig
 from lsegdiff_core.training.datasets import stores_of
 from lsegdiff_core.training.run import train
 
-# About thirty passes, which is where held-out masks of another hospital stopped getting better.
+# About thirty passes; the number was not tuned, and the limit keeps a processor busy for minutes, not hours.
 BATCH, STEPS_PER_IMAGE, MOST_STEPS = 8, 4, 600
 
 

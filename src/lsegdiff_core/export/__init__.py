@@ -21,12 +21,13 @@ EXPORTERS: dict[str, Callable[[NDArray[np.integer], Mapping[str, Any]], bytes]] 
     "indexed-png": png_indexed.encode,
     "coco": coco.encode,
 }
+SIDECAR = ".provenance.json"
 SUFFIXES = {"png": ".png", "indexed-png": ".png", "coco": ".json"}
 
 
 def sidecar_path(path: str | Path) -> Path:
     """Return where the provenance of the mask file ``path`` stands: ``a/mask.provenance.json`` for ``a/mask.png``."""
-    return Path(path).with_suffix(".provenance.json")
+    return Path(path).with_suffix(SIDECAR)
 
 
 def sidecar_text(provenance: Mapping[str, Any]) -> str:
