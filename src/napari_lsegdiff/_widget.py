@@ -24,6 +24,7 @@ from napari_lsegdiff._controls import RefineControls, Scrolled, row
 from napari_lsegdiff._correct import CorrectPanel, Gallery
 from napari_lsegdiff._correction import Correction
 from napari_lsegdiff._files import MaskFiles
+from napari_lsegdiff._garbage import Garbage
 from napari_lsegdiff._jobs import Job, Refined
 from napari_lsegdiff._keys import Keys
 from napari_lsegdiff._landing import Landing
@@ -74,6 +75,7 @@ class SegmentationDock(QWidget):
         self.recovery_bar = RecoveryBar()
         self._recovery = Recovery(napari_viewer, self._session, self.recovery_bar, journals, self)
         self._runner = Runner(self)
+        self._garbage = Garbage(napari_viewer, self)
         self._arrivals = Landing(self._session, self)
         self._closers = _Closers()
         self._running: Job | None = None
@@ -165,6 +167,7 @@ class SegmentationDock(QWidget):
         # the last ones first: nothing listens any more when the layers go
         self._closers.calls += [
             self.learn.learner.cancel,
+            self._garbage.close,
             self._runner.close,
             self._soon.stop,
             self._arrivals.close,
@@ -298,6 +301,8 @@ class SegmentationDock(QWidget):
             self._correction.end_preview(self._running)
         self._set_running(None)
         self.panel.say(text, tooltip)
+        if good:
+            self._garbage.settle()
         self.finished.emit(good)
         if self._again:
             self._again = False
