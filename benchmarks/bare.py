@@ -112,6 +112,13 @@ def swap(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> Measured:
     return viewer.heartbeat.measure(start, lambda: viewer.drawn)
 
 
+def watch(seconds: float) -> Measured:
+    """Do nothing for a while."""
+    (viewer,) = _viewers
+    viewer.front()
+    return viewer.heartbeat.watch(seconds)
+
+
 def replay(moments: list[tuple[float, Action]]) -> Measured:
     """Do what was recorded, each action at its second."""
     (viewer,) = _viewers

@@ -62,6 +62,11 @@ class Heartbeat:
         pause(REDRAW)
         return Measured(seconds, self.longest)
 
+    def watch(self, seconds: float) -> Measured:
+        """Measure for a while, without starting anything."""
+        end: list[float] = []
+        return self.measure(lambda: end.append(perf_counter() + seconds), lambda: perf_counter() > end[0])
+
     def _on_beat(self) -> None:
         now = perf_counter()
         self.gaps.append(now - self._beat)

@@ -293,6 +293,9 @@ def speed() -> Iterable[str]:
         latency = read(folder, "latency")
         if latency is not None:
             yield table(f"{folder.name}, one 1920 x 1080 frame", ["stage", "median"], times(latency), [latency])
+        result = read(folder, "responsiveness")
+        if result is not None:
+            yield table(f"{folder.name}, the window beside bare napari, 1920 x 1080", *responsiveness(result), [result])
         result = read(folder, "throughput")
         if result is not None:
             rows = [
@@ -305,6 +308,23 @@ def speed() -> Iterable[str]:
             ]
             head = ["device", "batch", "steps", "precision", "mode", "images / s", "pixels unlike float32"]
             yield table(f"{folder.name}, throughput of the networks", head, rows, [result])
+
+
+def responsiveness(result: Row) -> tuple[list[str], list[list[str]]]:
+    """Medians over the rounds of the longest block of the window, or of the whole time."""
+    head = ["operation", "measure", "plugin", "bare napari", "difference", "ratio", "largest difference"]
+    rows = [
+        [
+            row["case"],
+            {"blocked": "longest block", "seconds": "whole time"}[row["measure"]],
+            *(f"{row[name] * 1000:.0f} ms" for name in ("median", "median by bare napari")),
+            f"{row['difference'] * 1000:+.0f} ms",
+            f"{row['ratio']:.2f}",
+            f"{row['worst difference'] * 1000:+.0f} ms",
+        ]
+        for row in result["summary"]
+    ]
+    return head, rows
 
 
 def times(result: Row) -> list[list[str]]:

@@ -10,6 +10,7 @@ of which is a warm-up.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import multiprocessing
 import os
@@ -20,7 +21,6 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
 from typing import Any, TypeVar
@@ -37,6 +37,7 @@ from qtpy.QtTest import QTest
 from lsegdiff_core.cli_options import write_json
 from lsegdiff_core.data.phantom import Phantom, draw_phantom
 from lsegdiff_core.evaluation import describe_run
+from lsegdiff_core.project import Project
 from napari_lsegdiff._jobs import Refined
 from napari_lsegdiff._keys import DEFAULT
 from napari_lsegdiff._widget import SegmentationDock
@@ -45,6 +46,7 @@ from napari_lsegdiff._worker import Preview
 HEIGHT, WIDTH = 1080, 1920
 SEED = 1  # of the first phantom; every further frame has the next one
 STEPS = 50
+LEARNT, LEARNING = 8, 3.0  # accepted masks that are learnt from, and seconds that a round watches it
 TICK = 16  # milliseconds between two ticks of a slider
 BARE = " by bare napari"
 
@@ -212,7 +214,7 @@ def queue(bench: Bench, key: str) -> Iterator[Row]:
 
         try:
             names = list(work.project.items)
-            for name, following in pairwise(names):
+            for name, following in itertools.pairwise(names):
                 wait(partial(ready, name, following))
                 press = partial(QTest.keyClick, bench.ours.canvas.native, key)
                 ours = bench.measure(press, partial(there, following))
@@ -225,6 +227,34 @@ def queue(bench: Bench, key: str) -> Iterator[Row]:
 def _turned(image: NDArray[np.uint8]) -> Iterable[NDArray[np.uint8]]:
     # each round needs a frame that nobody has seen, and drawing one takes seconds
     return image, image[:, ::-1], image[::-1], image[::-1, ::-1]
+
+
+def learning(bench: Bench) -> Iterator[Row]:
+    """Seconds in which the model learns from corrections in a process of its own; bare napari rests meanwhile."""
+    learner = bench.dock.learn.learner
+    heard: list[object] = []
+    numbers = itertools.count(1)
+    learner.progressed.connect(heard.append)
+    learner.failed.connect(lambda line, details: sys.exit(details))
+    bench.ours.show(frame().image)
+    with tempfile.TemporaryDirectory() as folder:
+        small = [draw_phantom(SEED + number) for number in range(LEARNT)]
+        for number, phantom in enumerate(small):
+            iio.imwrite(Path(folder) / f"frame_{number:02}.png", phantom.image)
+        project = Project.of_folder(Path(folder))
+        for name, phantom in zip(project.items, small, strict=True):
+            project.save(name, phantom.mask.astype(np.uint8), None, {}, accepted=True, seconds=0.0)
+        project.close()
+        try:
+            while True:
+                if not learner.running:
+                    heard.clear()
+                    learner.start(project.folder, bench.bundle, Path(folder) / f"tuned-{next(numbers)}", "cpu")
+                    wait(lambda: bool(heard))
+                bench.ours.front()
+                yield compared(bench.ours.heartbeat.watch(LEARNING), bench.barely(bare.watch, LEARNING))
+        finally:
+            learner.cancel()
 
 
 def fresh(bench: Bench, operation: str) -> Iterator[Row]:
@@ -252,6 +282,7 @@ CASES: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "morphology slider": slider,
     "next image": partial(queue, key=DEFAULT.next),
     "accept, next image": partial(queue, key=DEFAULT.accept),
+    "fine-tuning": learning,
     "opening the dock": partial(fresh, operation="dock"),
     "first run": partial(fresh, operation="run"),
 }

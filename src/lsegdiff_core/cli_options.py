@@ -30,7 +30,7 @@ Seeds = Annotated[
 ]
 Flip = Annotated[
     bool | None,
-    typer.Option("--flip/--no-flip", help="Average with the mirrored image; the bundle's default if left out."),
+    typer.Option("--flip/--no-flip", help="Average over the four mirrored views; the bundle's default if left out."),
 ]
 Zoom = Annotated[
     bool | None,

@@ -119,7 +119,7 @@ class SamplingConfig:
     seeds
         One sample per seed; the probability is their mean.
     flip
-        Sample the mirrored image, too, and take the mean; twice the time.
+        Sample the image as it is and mirrored along either and both axes, and take the mean; four times the time.
     zoom
         A second pass over a crop around the first mask, starting from that mask at partial strength; for lesions
         that are small in their image. Twice the time.
@@ -147,10 +147,12 @@ class SamplingConfig:
     @property
     def total_steps(self) -> int:
         """Sampler steps of all passes over the image."""
-        return self.steps * (1 + self.flip) * (1 + self.zoom) if self.strength else 0
+        return self.steps * (len(VIEWS) if self.flip else 1) * (1 + self.zoom) if self.strength else 0
 
 
 MAX_STEPS = 50
+# Steps along rows and columns in which an image is read for `SamplingConfig.flip`; the first is the image as it is.
+VIEWS = ((1, 1), (1, -1), (-1, 1), (-1, -1))
 SAMPLER_NAMES = ("ddim", "heun", "dpmpp_2m", "ddpm")
 
 

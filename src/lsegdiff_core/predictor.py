@@ -18,7 +18,7 @@ from torch import Tensor
 import lsegdiff_core
 from lsegdiff_core.allocator import keep_large_buffers
 from lsegdiff_core.bundle import bundle_hash, find_bundle, load_networks
-from lsegdiff_core.config import SamplingConfig, to_dict
+from lsegdiff_core.config import VIEWS, SamplingConfig, to_dict
 from lsegdiff_core.data.geometry import Geometry
 from lsegdiff_core.data.images import to_rgb
 from lsegdiff_core.diffusion.samplers import SAMPLERS
@@ -58,17 +58,18 @@ ZOOM_STRENGTH, ZOOM_MARGIN, ZOOM_SMALLEST = 0.5, 0.5, 0.5
 
 
 class _View:
-    """A part of the image in the network's square, with the conditions computed for it, plain and mirrored."""
+    """A part of the image in the network's square, with the conditions computed for it, as it is and mirrored."""
 
     def __init__(self, predictor: Predictor, rgb: NDArray[np.uint8], geometry: Geometry) -> None:
         self._predictor, self.geometry = predictor, geometry
         self._square = geometry.to_square(rgb, predictor.size)
-        self._conds: dict[bool, list[Tensor]] = {}
+        self._conds: dict[tuple[int, int], list[Tensor]] = {}
 
-    def cond(self, mirrored: bool) -> list[Tensor]:
-        if mirrored not in self._conds:
-            self._conds[mirrored] = self._predictor.encode(self._square[:, ::-1] if mirrored else self._square)
-        return self._conds[mirrored]
+    def cond(self, rows: int, columns: int) -> list[Tensor]:
+        """Return the condition of the square read in these steps, 1 or -1."""
+        if (rows, columns) not in self._conds:
+            self._conds[rows, columns] = self._predictor.encode(self._square[::rows, ::columns])
+        return self._conds[rows, columns]
 
 
 class _Start(NamedTuple):
@@ -169,7 +170,7 @@ class Predictor:
         """
         rgb = to_rgb(image, name)
         view = _View(self, rgb, Geometry.of(rgb))
-        view.cond(mirrored=False)
+        view.cond(*VIEWS[0])
         digest = hashlib.sha256(np.ascontiguousarray(rgb).data).hexdigest()
         source = {"name": name, "sha256": digest, "height": rgb.shape[0], "width": rgb.shape[1]}
         self._image = _Image(rgb, view, source)
@@ -335,20 +336,20 @@ class Predictor:
     ) -> Generator[Progress, None, NDArray[np.float32]]:
         """Sample one view; return each seed's probability and expected probability, (2, K, S, S).
 
-        With ``flip`` both are means with those of the mirrored view.
+        With ``flip`` both are means over the mirrored views.
         """
         planes = None if hints is None else hints.planes(view.geometry, self.size)
         mask = None if start is None else view.geometry.mask_to_square(start.mask, self.size) >= 0.5
         if mask is not None and start is not None and not start.strength:
             return np.broadcast_to(mask.astype(np.float32), (2, len(sampling.seeds), *mask.shape))
         results = []
-        for mirrored in (False, True)[: 1 + sampling.flip]:
-            order = slice(None, None, -1 if mirrored else 1)
-            cond = view.cond(mirrored)
+        for rows, columns in VIEWS if sampling.flip else VIEWS[:1]:
+            order = np.s_[..., ::rows, ::columns]
+            cond = view.cond(rows, columns)
             if planes is not None:
-                cond = with_hints(cond, self.encode_hints(planes[..., order]))
+                cond = with_hints(cond, self.encode_hints(planes[order]))
             run = self._sample(
-                cond, sampling, None if mask is None else mask[:, order], 1.0 if start is None else start.strength
+                cond, sampling, None if mask is None else mask[order], 1.0 if start is None else start.strength
             )
             squares: NDArray[np.float32] | None = None
             while squares is None:
@@ -359,11 +360,11 @@ class Predictor:
                 else:
                     done += 1
                     yield Progress(done, sampling.total_steps, view.geometry, partial(self._show, denoised, order))
-            results.append(squares[..., order])
+            results.append(squares[order])
         return np.mean(results, axis=0, dtype=np.float32) if sampling.flip else results[0]
 
-    def _show(self, denoised: Tensor, order: slice) -> NDArray[np.float32]:
-        estimate: NDArray[np.float32] = self.decode(denoised[:1])[0, :, order]
+    def _show(self, denoised: Tensor, order: Any) -> NDArray[np.float32]:
+        estimate: NDArray[np.float32] = self.decode(denoised[:1])[0][order]
         return estimate
 
     def _sample(

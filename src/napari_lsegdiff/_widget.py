@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -258,6 +259,8 @@ class SegmentationDock(QWidget):
                 # without a mask there is nothing to keep
                 kept = redraw and hints is not None and hints.current is not None and bool(hints.current.any())
                 sampling = self.sampling.shown if kept else self.choices.sampling
+                if redraw:
+                    sampling = replace(sampling, flip=False)  # a stroke is to be answered at once
                 request = Request(job, bundle, self.choices.device.currentText(), sampling, hints)
                 self._set_running(job)
                 self._started = perf_counter()

@@ -170,9 +170,9 @@ def test_sampling_outside_its_range_is_refused(values: dict[str, Any], message: 
 
 
 @pytest.mark.parametrize(
-    ("flip", "zoom", "total"), [(False, False, 3), (True, False, 6), (False, True, 6), (True, True, 12)]
+    ("flip", "zoom", "total"), [(False, False, 3), (True, False, 12), (False, True, 6), (True, True, 24)]
 )
-def test_each_further_pass_doubles_the_steps(flip: bool, zoom: bool, total: int) -> None:
+def test_every_view_and_pass_takes_all_steps(flip: bool, zoom: bool, total: int) -> None:
     assert SamplingConfig(steps=3, flip=flip, zoom=zoom).total_steps == total
     assert SamplingConfig(steps=3, flip=flip, zoom=zoom, strength=0.01).total_steps == total
     assert SamplingConfig(steps=3, flip=flip, zoom=zoom, strength=0).total_steps == 0

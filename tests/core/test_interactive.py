@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -271,6 +272,12 @@ def test_a_user_gives_up(predictor: Predictor, images: list[Pair], most: int) ->
     (row,) = interact(predictor, images[:1], ONE, "paint", most=most)
     assert len(row["iou"]) == most + 1
     assert max(row["iou"]) < TARGETS[-1]
+
+
+def test_mirrored_views_are_for_the_first_mask(predictor: Predictor, images: list[Pair], count) -> None:
+    denoiser = count(predictor.networks.denoiser)
+    list(interact(predictor, images[:1], replace(ONE, flip=True), "re-diffuse", most=2))
+    assert denoiser.calls == 4 + 2
 
 
 def test_an_unknown_method_is_refused_and_the_known_ones_are_named(predictor: Predictor, images: list[Pair]) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from lsegdiff_core.config import SAMPLER_NAMES, MorphologyConfig, SamplingConfig
+from lsegdiff_core.config import SAMPLER_NAMES, VIEWS, MorphologyConfig, SamplingConfig
 from lsegdiff_core.data.geometry import Geometry
 from lsegdiff_core.data.phantom import draw_phantom
 from lsegdiff_core.diffusion.samplers import SAMPLERS
@@ -292,34 +293,35 @@ def test_hints_of_another_size_are_named(ready: Predictor, name: str) -> None:
 
 
 @pytest.mark.parametrize("hints", [None, some_hints()], ids=["no hints", "hints"])
-def test_flip_gives_the_mirrored_image_the_mirrored_result(ready: Predictor, hints: Hints | None) -> None:
-    mirrored = None if hints is None else Hints(hints.locked[:, ::-1], hints.current[:, ::-1])
+@pytest.mark.parametrize("view", [np.s_[:, ::-1], np.s_[::-1], np.s_[::-1, ::-1]], ids=["columns", "rows", "both"])
+def test_flip_gives_the_mirrored_image_the_mirrored_result(ready: Predictor, hints: Hints | None, view) -> None:
+    mirrored = None if hints is None else Hints(hints.locked[view], hints.current[view])
 
     def asymmetry(sampling: SamplingConfig) -> float:
         ready.set_image(IMAGE)
         one = ready.predict(sampling, hints).probability
-        ready.set_image(IMAGE[:, ::-1])
-        return float(np.abs(one - ready.predict(sampling, mirrored).probability[:, ::-1]).max())
+        ready.set_image(IMAGE[view])
+        return float(np.abs(one - ready.predict(sampling, mirrored).probability[view]).max())
 
     assert asymmetry(SamplingConfig(steps=2, seeds=(0, 1), flip=True)) < 1e-5
     assert asymmetry(SamplingConfig(steps=2, seeds=(0, 1))) > 1e-2
 
 
-def test_flip_encodes_the_mirrored_image_once(predictor: Predictor, count: Count) -> None:
+def test_flip_encodes_each_mirrored_view_once(predictor: Predictor, count: Count) -> None:
     encoder, denoiser = count(predictor.networks.encoder), count(predictor.networks.denoiser)
     predictor.set_image(IMAGE)
     predictor.predict(SamplingConfig(steps=3))
     assert (encoder.calls, denoiser.calls) == (1, 3)
     predictor.predict(SamplingConfig(steps=3, flip=True))
     predictor.predict(SamplingConfig(steps=3, flip=True), some_hints())
-    assert (encoder.calls, denoiser.calls) == (2, 15)
+    assert (encoder.calls, denoiser.calls) == (4, 27)
 
 
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("zoom", [False, True])
 def test_progress_runs_through_all_passes(ready: Predictor, flip: bool, zoom: bool) -> None:
     sampling = SamplingConfig(steps=3, flip=flip, zoom=zoom)
-    total = 3 * 2 ** (flip + zoom)
+    total = 3 * (4 if flip else 1) * (2 if zoom else 1)
     assert [step[:2] for step in ready.steps(sampling)] == [(done, total) for done in range(1, total + 1)]
 
 
@@ -394,9 +396,10 @@ def test_a_partial_strength_starts_from_the_current_mask_under_that_much_noise(r
     hints = some_hints()
     ready.predict(SamplingConfig(steps=2, seeds=(6, 8), flip=True, strength=strength), hints)
     sigmas = sampling_sigmas(2, ready.manifest.model.schedule.sigma_max, strength).tolist()
-    assert [sigma for _, sigma in seen] == sigmas[:-1] * 2
+    assert [sigma for _, sigma in seen] == sigmas[:-1] * 4
     square = Geometry.of(IMAGE).mask_to_square(hints.current, 64) >= 0.5
-    for (z, _), mask in ((seen[0], square), (seen[2], square[:, ::-1])):
+    for (z, _), view in zip(seen[::2], VIEWS, strict=True):
+        mask = square[:: view[0], :: view[1]]
         latent = ready.encode_mask(torch.from_numpy(mask.copy())[None, None].float())[0]
         for state, seed in zip(z, (6, 8), strict=True):
             assert torch.equal(state, latent + draw_noise(seed) * sigmas[0])
@@ -519,9 +522,10 @@ def finish(run) -> tuple[list[Progress], Prediction]:
 def test_the_last_estimate_of_each_pass_is_the_first_seeds_result_the_right_way_round(ready, strength) -> None:
     sampling = SamplingConfig(steps=2, seeds=(3, 1), flip=True, strength=strength)
     progress, prediction = finish(ready.steps(sampling, some_hints()))
-    plain, mirrored = (progress[index].estimate() for index in (1, 3))
-    assert np.array_equal(np.mean([plain, mirrored], axis=0, dtype=np.float32), prediction.squares[0])
-    assert np.abs(plain - mirrored).max() > 1e-3
+    views = [progress[index].estimate() for index in (1, 3, 5, 7)]
+    assert np.array_equal(np.mean(views, axis=0, dtype=np.float32), prediction.squares[0])
+    assert all(np.abs(one - other).max() > 1e-3 for one, other in itertools.combinations(views, 2))
+    plain = views[0]
     alone = ready.predict(SamplingConfig(steps=2, seeds=(3,), strength=strength), some_hints())
     assert np.array_equal(plain, alone.squares[0])
     assert (plain.shape, plain.dtype) == ((64, 64), np.float32)
@@ -559,7 +563,7 @@ def test_looking_at_estimates_changes_nothing(ready: Predictor, sampler: str) ->
     _, prediction = finish(look(ready.steps(sampling)))
     assert np.array_equal(prediction.probability, expected.probability)
     assert np.array_equal(prediction.squares, expected.squares)
-    assert len(looked) == 12
+    assert len(looked) == 24
     for estimate, step in looked:
         assert np.array_equal(step.estimate(), estimate), "an estimate stays what it was"
 
@@ -627,7 +631,7 @@ def test_the_control_starts_from_zeros_at_sigma_max_in_each_pass(direct: Predict
     seen = watch(direct, monkeypatch)
     direct.set_image(IMAGE)
     direct.predict(SamplingConfig(flip=True, zoom=True))
-    assert len(seen) == 4
+    assert len(seen) == 8
     assert not any(z.any() for z, _ in seen)
     assert {sigma for _, sigma in seen} == {direct.manifest.model.schedule.sigma_max}
 

@@ -272,6 +272,14 @@ def test_nothing_to_keep_is_drawn_from_noise(dock, image, redraw, heard):
     assert heard[-1][0].strength == 1.0
 
 
+def test_a_redraw_answers_without_mirrored_views(dock, image, run, redraw, heard):
+    dock.choices.flip.setChecked(True)
+    assert run(), dock.status
+    assert redraw(), dock.status
+    assert [sampling.flip for sampling, _ in heard] == [True, False]
+    assert dock.choices.flip.isChecked()
+
+
 def test_hints_keep_to_their_frame(viewer, dock, redraw, heard):
     viewer.add_image(np.full((3, 60, 80), 120, np.uint8), name="stack")
     viewer.dims.set_current_step(0, 1)

@@ -469,6 +469,6 @@ def test_a_run_with_every_pass(viewer, dock, run, calls, monkeypatch):
     dock.choices.flip.setChecked(True)
     dock.choices.zoom.setChecked(True)
     assert run(), dock.status
-    assert calls.denoise == 12
-    assert [step for step in shown if step[1] > 1] == [(done, 12) for done in range(13)]
+    assert calls.denoise == 24
+    assert [step for step in shown if step[1] > 1] == [(done, 24) for done in range(25)]
     assert viewer.layers["a mask"].data.any()
