@@ -294,7 +294,8 @@ class Project:
         labels
             (H, W): the objects' ids, at most 255.
         strokes
-            (H, W): what the user drew, an id or 0, and `lsegdiff_core.journal.NO_STROKE` elsewhere; None without any.
+            (H, W): what the user drew, an id or 0, and `lsegdiff_core.journal_format.NO_STROKE` elsewhere; None without
+            any.
         provenance
             Ready for JSON; what `lsegdiff_core.saved.user_part` says is added.
         accepted

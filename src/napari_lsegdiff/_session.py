@@ -17,7 +17,8 @@ from lsegdiff_core.classes import ObjectClass
 from lsegdiff_core.config import MorphologyConfig, SamplingConfig, from_dict
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.hints import BACKGROUND, FOREGROUND, NONE, Hints
-from lsegdiff_core.journal import Journal, Recovered, smallest_type
+from lsegdiff_core.journal import Journal
+from lsegdiff_core.journal_format import Recovered, smallest_type
 from lsegdiff_core.morphology import components
 from lsegdiff_core.prediction import Prediction
 from napari_lsegdiff._autosave import Autosave

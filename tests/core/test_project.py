@@ -12,7 +12,7 @@ from pycocotools import mask as coco_mask
 from lsegdiff_core.classes import DEFAULT_CLASSES, ObjectClass
 from lsegdiff_core.data.readers import read_pairs
 from lsegdiff_core.errors import LSegDiffError
-from lsegdiff_core.journal import NO_STROKE
+from lsegdiff_core.journal_format import NO_STROKE
 from lsegdiff_core.project import FILE, Project
 
 SHAPE = (20, 30)

@@ -20,7 +20,8 @@ from qtpy.QtWidgets import QMessageBox
 
 from lsegdiff_core.config import MorphologyConfig
 from lsegdiff_core.errors import LSegDiffError
-from lsegdiff_core.journal import Journal, Recovered, crashed, read_journal
+from lsegdiff_core.journal import Journal, crashed, read_journal
+from lsegdiff_core.journal_format import Recovered
 from napari_lsegdiff._jobs import Refined
 from napari_lsegdiff._layers import UNLOCKED, MaskLog
 from napari_lsegdiff._objects import METADATA, Origin
@@ -118,7 +119,7 @@ def state(session: Session, image: Image) -> tuple[object, ...]:
 # a killed process
 
 CHILD = """
-import os, signal, sys
+import json, os, signal, sys
 from pathlib import Path
 import numpy as np
 from napari.components import ViewerModel
@@ -158,10 +159,10 @@ if end == "stroke":
         die()
 elif end == "write":
     def half(file, record):
-        whole = journal.json.dumps(record).encode()
+        whole = json.dumps(record).encode()
         file.write(whole[: len(whole) // 2])
         die()
-    journal._write = half
+    journal.write_line = half
     line(36, 3)
 else:
     session._autosave._journal._limit = 0
