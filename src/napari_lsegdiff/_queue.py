@@ -18,7 +18,8 @@ from lsegdiff_core.config import SamplingConfig
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.hypotheses import disagreement
 from lsegdiff_core.prediction import Prediction
-from lsegdiff_core.project import Item, Project
+from lsegdiff_core.project import Project
+from lsegdiff_core.project_file import Item
 from napari_lsegdiff._ahead import Ahead, Loaded
 from napari_lsegdiff._annotate import AnnotatePanel
 from napari_lsegdiff._choices import SamplingControls

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, QSortFilterProxyModel, Qt
 from qtpy.QtGui import QColor, QFont, QIcon, QPixmap
 
-from lsegdiff_core.project import STATUSES, Item, Project
+from lsegdiff_core.project import Project
+from lsegdiff_core.project_file import STATUSES, Item
 from napari_lsegdiff._pictures import icon
 from napari_lsegdiff._worker import Failed, NewestWins
 

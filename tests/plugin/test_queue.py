@@ -14,7 +14,8 @@ import PIL.Image
 import pytest
 
 from lsegdiff_core.classes import DEFAULT_CLASSES, ObjectClass
-from lsegdiff_core.project import FILE, FOLDER, Project
+from lsegdiff_core.project import FOLDER, Project
+from lsegdiff_core.project_file import FILE
 from napari_lsegdiff._class_editor import NAME, ClassEditor
 from napari_lsegdiff._keys import DEFAULT
 from napari_lsegdiff._widget import SegmentationDock
