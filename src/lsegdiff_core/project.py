@@ -177,7 +177,7 @@ class Project:
         return self.items[name]
 
     def class_counts(self) -> Counter[str]:
-        """Return how many objects of each class the saved masks hold.
+        """Return how many objects of each class the saved masks hold; it reads all sidecars, in any thread.
 
         Raises
         ------

@@ -78,7 +78,7 @@ class Queue(QObject):
         self._classes = ClassChoice(session, panel, lambda: (self._project, self._canvas.image), self)
         self._classes.chosen.connect(self._on_class_chosen)
         self._classes.edited.connect(self.reclassed)
-        self._classes.failed.connect(self._fail)
+        self._classes.failed.connect(self._on_failed)
         panel.folder_chosen.connect(self.open_folder)
         panel.list_chosen.connect(self.open_list)
         panel.item_chosen.connect(self.show)
@@ -147,6 +147,7 @@ class Queue(QObject):
     def close(self) -> None:
         """Save and stop."""
         self.close_project()
+        self._classes.close()
         self._canvas.close()
 
     # one image
