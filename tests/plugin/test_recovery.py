@@ -165,7 +165,7 @@ elif end == "write":
     journal.write_line = half
     line(36, 3)
 else:
-    session._autosave._journal._limit = 0
+    session._masks._autosave._journal._limit = 0
     journal.write_atomically.__globals__["_rename"] = lambda *_: die()
     layer.redo()
 """
@@ -277,7 +277,7 @@ def test_property_any_history_reads_back(tmp_path: Path, monkeypatch: pytest.Mon
                 session.forget_strokes(job)
             elif layer.data.dtype == np.uint8 and generator.integers(4) == 0:
                 layer.data = layer.data.astype(np.int32)
-        log = session._masks[image]
+        log = session._masks.log(image)
         found = {state.frame: state for state in read_journal(journal.path)}
         for frame in log._frames:
             known = found.pop(frame, None)
@@ -590,7 +590,7 @@ def test_without_a_journal_of_its_own_the_old_one_stays(
     bar: RecoveryBar, said, lost: list[Recovered], journal: Journal
 ) -> None:
     recovery, sentences, session = said
-    session._autosave._journal.close()
+    session._masks._autosave._journal.close()
     path = die(journal)
     recovery.look()
     bar.restore_button.click()
