@@ -121,9 +121,10 @@ class ClassEditor(QDialog):
     def show_used(self, used: Mapping[str, int]) -> None:
         """Show how many objects each class has, by its name as it was when the editor was opened."""
         self._used = used
+        cells = self.table.model()
         self.table.blockSignals(True)
-        for index, known in enumerate(self._rows):  # not anew: the user may be writing into the table
-            self.table.item(index, OBJECTS).setText(self._count(known))
+        for place, known in enumerate(self._rows):  # not anew: the user may be writing into the table
+            cells.setData(cells.index(place, OBJECTS), self._count(known))
         self.table.blockSignals(False)
         self._ask()
 
