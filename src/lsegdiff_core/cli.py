@@ -246,7 +246,7 @@ def train(
     from lsegdiff_core.allocator import keep_large_buffers
     from lsegdiff_core.bundle import load_networks
     from lsegdiff_core.config import load_config, same_networks
-    from lsegdiff_core.predictor import resolve_device
+    from lsegdiff_core.devices import resolve_device
     from lsegdiff_core.release import Blend, release
     from lsegdiff_core.training import parallel
     from lsegdiff_core.training.config import TrainConfig
@@ -305,8 +305,8 @@ def finetune(
     """
     from lsegdiff_core.allocator import keep_large_buffers
     from lsegdiff_core.comparison import read_comparison
+    from lsegdiff_core.devices import resolve_device
     from lsegdiff_core.finetune import finetune as run
-    from lsegdiff_core.predictor import resolve_device
 
     keep_large_buffers()
     try:

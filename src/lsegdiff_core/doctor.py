@@ -134,7 +134,7 @@ def check(bundle: str, device: str = "auto") -> Check:
 def _devices() -> dict[str, str]:
     import torch
 
-    from lsegdiff_core.predictor import available_devices
+    from lsegdiff_core.devices import available_devices
 
     memory = psutil.virtual_memory()
     machine = f"{platform.machine()}, {torch.get_num_threads()} threads, "

@@ -21,6 +21,7 @@ from lsegdiff_core.bundle import bundle_hash, find_bundle, load_networks
 from lsegdiff_core.config import VIEWS, SamplingConfig, to_dict
 from lsegdiff_core.data.geometry import Geometry
 from lsegdiff_core.data.images import to_rgb
+from lsegdiff_core.devices import resolve_device
 from lsegdiff_core.diffusion.samplers import SAMPLERS
 from lsegdiff_core.diffusion.schedule import sampling_sigmas
 from lsegdiff_core.errors import LSegDiffError
@@ -83,30 +84,6 @@ class _Image(NamedTuple):
     rgb: NDArray[np.uint8]
     view: _View
     source: dict[str, Any]
-
-
-def available_devices() -> list[str]:
-    """Return the names of the devices that torch finds on this machine, the fastest kind first."""
-    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    return [name for name, there in found.items() if there]
-
-
-def resolve_device(name: str) -> torch.device:
-    """Return the torch device for ``name``: ``auto``, ``cpu``, ``cuda`` or ``mps``; auto takes a GPU if there is one.
-
-    Raises
-    ------
-    LSegDiffError
-        If the name is unknown or this machine has no such device.
-    """
-    available = available_devices()
-    if name == "auto":
-        name = available[0]
-    if name not in ("cpu", "cuda", "mps"):
-        raise LSegDiffError(f"device: unknown name '{name}'; choose auto, cpu, cuda, mps")
-    if name not in available:
-        raise LSegDiffError(f"device: '{name}' was asked for, but torch finds none on this machine; choose auto or cpu")
-    return torch.device(name)
 
 
 class Predictor:

@@ -13,11 +13,9 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,65 +25,17 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from lsegdiff_core.classes import DEFAULT_CLASSES, ObjectClass, check_classes, reclassed
-from lsegdiff_core.config import from_dict, read_json
 from lsegdiff_core.data.readers import list_images
 from lsegdiff_core.data.splits import read_split
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.export import coco, export_labels, sidecar_path, sidecar_text
 from lsegdiff_core.files import write_text, write_together
+from lsegdiff_core.project_file import FILE, Item, project_text, read_project_file
 from lsegdiff_core.saved import Saved, read_saved, read_sidecar, user_part
 
-FILE = "lsegdiff-project.json"
 FOLDER = "lsegdiff"
 LOCK = ".lsegdiff-project.lock"
 MASKS, DRAFTS = "masks", "drafts"
-FORMAT = 1
-STATUSES = ("new", "predicted", "edited", "accepted", "skipped")
-
-
-@dataclass(frozen=True)
-class Item:
-    """One image of a project.
-
-    Attributes
-    ----------
-    image
-        Its file, relative to the project's folder, or absolute where there is no such way.
-    name
-        Unique in the project; its mask's file is called ``name.png``.
-    status
-        One of `STATUSES`.
-    disagreement
-        1 - mean pairwise IoU of the model's samples, in [0, 1]; -1 as long as nobody knows.
-    seconds
-        Time that the user spent on it.
-    notes, tags
-        The user's.
-    problem
-        Why the image could not be read; empty if it could.
-    """
-
-    image: str
-    name: str
-    status: str = "new"
-    disagreement: float = -1.0
-    seconds: float = 0.0
-    notes: str = ""
-    tags: tuple[str, ...] = ()
-    problem: str = ""
-
-    def __post_init__(self) -> None:
-        if self.status not in STATUSES:
-            raise LSegDiffError(f"status: unknown name '{self.status}'; choose one of {', '.join(STATUSES)}")
-        if not self.name or Path(self.name).name != self.name:
-            raise LSegDiffError(f"name: '{self.name}' is no file's name; give it without folders")
-
-
-@dataclass(frozen=True)
-class _File:
-    format: int
-    classes: tuple[ObjectClass, ...]
-    items: tuple[Item, ...]
 
 
 class Project:
@@ -197,7 +147,7 @@ class Project:
         LSegDiffError
             If there is none, its file is not in order (the message names the field), or another session has it open.
         """
-        known = _read(folder)
+        known = read_project_file(folder)
         return cls(folder, known.classes, known.items)
 
     def close(self) -> None:
@@ -227,7 +177,7 @@ class Project:
         return self.items[name]
 
     def class_counts(self) -> Counter[str]:
-        """Return how many objects of each class the saved masks hold.
+        """Return how many objects of each class the saved masks hold; it reads all sidecars, in any thread.
 
         Raises
         ------
@@ -266,7 +216,7 @@ class Project:
             if changed != objects:
                 texts[path] = sidecar_text({**about, "objects": changed})
         before, self.classes = self.classes, tuple(classes)
-        texts[self.folder / FILE] = self._text()
+        texts[self.folder / FILE] = project_text(self.classes, self.items.values())
         try:
             self._check_there()
             write_together(
@@ -294,7 +244,8 @@ class Project:
         labels
             (H, W): the objects' ids, at most 255.
         strokes
-            (H, W): what the user drew, an id or 0, and `lsegdiff_core.journal.NO_STROKE` elsewhere; None without any.
+            (H, W): what the user drew, an id or 0, and `lsegdiff_core.journal_format.NO_STROKE` elsewhere; None without
+            any.
         provenance
             Ready for JSON; what `lsegdiff_core.saved.user_part` says is added.
         accepted
@@ -371,23 +322,7 @@ class Project:
 
     def _write(self) -> None:
         self._check_there()
-        write_text(self.folder / FILE, self._text())
-
-    def _text(self) -> str:
-        # written at every change, so that it has to be fast for thousands of images: one line an item, without what has
-        # its default
-        classes = json.dumps([dataclasses.asdict(known) for known in self.classes], ensure_ascii=False)
-        lines = (json.dumps(_told(item), ensure_ascii=False) for item in self.items.values())
-        items = ",\n  ".join(lines)
-        return f'{{\n "format": {FORMAT},\n "classes": {classes},\n "items": [\n  {items}\n ]\n}}\n'
-
-
-_DEFAULTS = {field.name: field.default for field in dataclasses.fields(Item)}
-
-
-def _told(item: Item) -> dict[str, Any]:
-    """Return the fields of an item that are not as by default."""
-    return {name: value for name, value in vars(item).items() if value != _DEFAULTS[name]}
+        write_text(self.folder / FILE, project_text(self.classes, self.items.values()))
 
 
 def accepted_masks(folder: Path, classes: Collection[str]) -> Iterator[tuple[str, Path, NDArray[np.bool_]]]:
@@ -410,7 +345,7 @@ def accepted_masks(folder: Path, classes: Collection[str]) -> Iterator[tuple[str
     LSegDiffError
         If the project or one of the masks cannot be read.
     """
-    for name, image, mask in _accepted(folder, _read(folder).items):
+    for name, image, mask in _accepted(folder, read_project_file(folder).items):
         saved = read_saved(mask)
         objects = saved.provenance.get("objects", [])
         foreign = [known["id"] for known in objects if known.get("class", "") not in ("", *classes)]
@@ -424,27 +359,6 @@ def _accepted(folder: Path, items: Iterable[Item]) -> list[tuple[str, Path, Path
         for item in items
         if item.status == "accepted"
     ]
-
-
-def _read(folder: Path) -> _File:
-    path = folder / FILE
-    if not path.is_file():
-        raise LSegDiffError(f"{folder}: holds no {FILE}; choose a project's folder")
-    data = read_json(path)
-    if isinstance(data, Mapping) and data.get("format") != FORMAT:
-        raise LSegDiffError(f"{path}: format {data.get('format')!r} is not {FORMAT}; update this program")
-    known = from_dict(_File, data, str(path))
-    names = [item.name for item in known.items]
-    if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise LSegDiffError(f"{path}: names '{twice}' twice; rename one of the items")
-    if not known.items:
-        raise LSegDiffError(f"{path}: holds no items; add one")
-    try:
-        check_classes(known.classes)
-    except LSegDiffError as error:
-        raise LSegDiffError(f"{path}: {error}") from error
-    return known
 
 
 def _way(path: Path, folder: Path) -> str:

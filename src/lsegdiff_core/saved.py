@@ -12,7 +12,7 @@ from lsegdiff_core.config import read_json
 from lsegdiff_core.data.images import read_ids
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.export import SIDECAR, coco, sidecar_path
-from lsegdiff_core.journal import NO_STROKE, smallest_type
+from lsegdiff_core.journal_format import NO_STROKE, smallest_type
 
 
 class Saved(NamedTuple):

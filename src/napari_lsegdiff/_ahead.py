@@ -12,7 +12,8 @@ from qtpy.QtCore import QObject, Signal
 from lsegdiff_core.config import MorphologyConfig, SamplingConfig
 from lsegdiff_core.hypotheses import disagreement
 from lsegdiff_core.prediction import Prediction
-from lsegdiff_core.project import Item, Project
+from lsegdiff_core.project import Project
+from lsegdiff_core.project_file import Item
 from lsegdiff_core.saved import Saved
 from napari_lsegdiff._choices import ModelChoice
 from napari_lsegdiff._controls import RefineControls

@@ -25,7 +25,8 @@ from qtpy.QtWidgets import (
 )
 
 from lsegdiff_core.classes import ObjectClass
-from lsegdiff_core.project import FOLDER, STATUSES, Item, Project
+from lsegdiff_core.project import FOLDER, Project
+from lsegdiff_core.project_file import STATUSES, Item
 from napari_lsegdiff._controls import row
 from napari_lsegdiff._keys import DEFAULT, Shortcuts, written
 from napari_lsegdiff._pictures import patch

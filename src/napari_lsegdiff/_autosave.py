@@ -9,7 +9,8 @@ from typing import Any
 
 from napari.layers import Image, Labels
 
-from lsegdiff_core.journal import Frame, ImageId, Journal, Recovered, Values
+from lsegdiff_core.journal import Journal
+from lsegdiff_core.journal_format import Frame, ImageId, Recovered, Values
 from napari_lsegdiff._frames import shape_of
 from napari_lsegdiff._layers import Moved, Origins
 from napari_lsegdiff._objects import object_rows

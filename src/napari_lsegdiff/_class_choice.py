@@ -15,6 +15,7 @@ from napari_lsegdiff._annotate import AnnotatePanel
 from napari_lsegdiff._class_editor import ClassEditor
 from napari_lsegdiff._objects import object_rows, reclass, set_class
 from napari_lsegdiff._session import Session
+from napari_lsegdiff._worker import Failed, NewestWins
 
 
 class ClassChoice(QObject):
@@ -36,7 +37,7 @@ class ClassChoice(QObject):
     edited
         Emitted when the project has got other classes.
     failed
-        Emitted with an error.
+        Emitted with a `Failed`.
     """
 
     chosen = Signal(object)
@@ -52,8 +53,15 @@ class ClassChoice(QObject):
     ) -> None:
         super().__init__(parent)
         self._session, self._panel, self._shown = session, panel, shown
+        self._editor: ClassEditor | None = None
+        self._counter = NewestWins(self)
+        self._counter.done.connect(self._on_counted)
         panel.class_chosen.connect(self._on_class)
         panel.classes_asked.connect(self._on_asked)
+
+    def close(self) -> None:
+        """Count nothing any more."""
+        self._counter.close()
 
     def set_classes(self, classes: Sequence[ObjectClass], moved: Mapping[str, str]) -> None:
         """Change the project's classes; objects of a class in ``moved`` get the one that stands there."""
@@ -63,7 +71,7 @@ class ClassChoice(QObject):
         try:
             project.set_classes(classes, moved)
         except LSegDiffError as error:
-            self.failed.emit(error)
+            self.failed.emit(Failed.of(error))
             return
         self._session.classes = project.classes
         layer = self._layer()
@@ -92,11 +100,22 @@ class ClassChoice(QObject):
             return
         layer = self._layer()
         rows = [] if layer is None else object_rows(layer)
-        try:
-            used = project.class_counts() | Counter(row.get("class", "") for row in rows)
-        except LSegDiffError as error:
-            self.failed.emit(error)
-            return
-        editor = ClassEditor(project.classes, used, self._panel)
+        shown = Counter(row.get("class", "") for row in rows)
+        editor = self._editor = ClassEditor(project.classes, self._panel)
         editor.edited.connect(self.set_classes)
+        editor.finished.connect(self._on_finished)
         editor.open()
+        # reads the sidecars of all masks
+        self._counter.request("count", lambda: project.class_counts() | shown, editor)
+
+    def _on_counted(self, used: Counter[str] | Failed, editor: ClassEditor) -> None:
+        if editor is not self._editor:
+            return
+        if isinstance(used, Failed):
+            editor.reject()
+            self.failed.emit(used)
+        else:
+            editor.show_used(used)
+
+    def _on_finished(self) -> None:
+        self._editor = None

@@ -37,6 +37,7 @@ NAME, COLOUR, OBJECTS = range(3)
 # Given to new classes in turn; none of them is a colour of mucosa or skin.
 NEW_COLOURS = ("#7cff4d", "#ff9500", "#2f7bff", "#ff4dd2", "#00e5ff", "#ffe100", "#b388ff", "#ffffff")
 CHOOSE = "Choose a class…"
+COUNTING = "…"
 
 
 @dataclass
@@ -51,12 +52,12 @@ class _Row:
 class ClassEditor(QDialog):
     """A table of classes; nothing is changed before OK.
 
+    A class that may have objects can be removed only when it is known how many, see `show_used`.
+
     Parameters
     ----------
     classes
         As they are.
-    used
-        How many objects each class has, by its name.
     parent
         Its window is the dialog's.
 
@@ -69,11 +70,11 @@ class ClassEditor(QDialog):
 
     edited = Signal(object, object)
 
-    def __init__(self, classes: Sequence[ObjectClass], used: Mapping[str, int], parent: QWidget) -> None:
+    def __init__(self, classes: Sequence[ObjectClass], parent: QWidget) -> None:
         super().__init__(parent)
         self.setWindowTitle("Classes of this project")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self._used = used
+        self._used: Mapping[str, int] | None = None
         self._rows = [_Row(known.name, known.colour, [known.name]) for known in classes]
         self.table = QTableWidget(0, len(COLUMNS))
         for place, (title, tip) in enumerate(zip(COLUMNS, TIPS, strict=True)):
@@ -117,13 +118,23 @@ class ClassEditor(QDialog):
         self.buttons.rejected.connect(self.reject)
         self._show(0)
 
+    def show_used(self, used: Mapping[str, int]) -> None:
+        """Show how many objects each class has, by its name as it was when the editor was opened."""
+        self._used = used
+        cells = self.table.model()
+        self.table.blockSignals(True)
+        for place, known in enumerate(self._rows):  # not anew: the user may be writing into the table
+            cells.setData(cells.index(place, OBJECTS), self._count(known))
+        self.table.blockSignals(False)
+        self._ask()
+
     def _show(self, current: int) -> None:
         """Fill the table; ``current`` is the row that is selected."""
         self.table.blockSignals(True)
         self.table.setRowCount(len(self._rows))
         for index, known in enumerate(self._rows):
-            objects = self._objects(known)
-            name, colour, count = QTableWidgetItem(known.name), QTableWidgetItem(), QTableWidgetItem(str(objects or ""))
+            name, colour = QTableWidgetItem(known.name), QTableWidgetItem()
+            count = QTableWidgetItem(self._count(known))
             colour.setIcon(patch(known.colour))
             fixed = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
             for place, item in ((NAME, name), (COLOUR, colour), (OBJECTS, count)):
@@ -135,8 +146,15 @@ class ClassEditor(QDialog):
         self.table.blockSignals(False)
         self._ask()
 
-    def _objects(self, known: _Row) -> int:
+    def _objects(self, known: _Row) -> int | None:
+        """Return how many objects have a class, None as long as nobody knows."""
+        if self._used is None:
+            return None if known.holds else 0
         return sum(self._used.get(name, 0) for name in known.holds)
+
+    def _count(self, known: _Row) -> str:
+        objects = self._objects(known)
+        return COUNTING if objects is None else str(objects or "")
 
     def _ask(self) -> None:
         """Ask where the objects of the selected class go if it is removed."""
@@ -148,7 +166,7 @@ class ClassEditor(QDialog):
         for other in self._rows:
             if other is not known:
                 self.become.addItem(patch(other.colour), other.name)
-        asked = objects > 0 and len(self._rows) > 1
+        asked = bool(objects) and len(self._rows) > 1
         for widget in (self.question, self.become):
             widget.setVisible(asked)
         if known is not None:
@@ -158,11 +176,17 @@ class ClassEditor(QDialog):
 
     def _allow(self) -> None:
         """Let the buttons be pressed that can be."""
+        current = self.table.currentRow()
+        counted = current >= 0 and self._objects(self._rows[current]) is not None
         answered = self.become.isHidden() or self.become.currentIndex() > 0
-        self.remove_button.setEnabled(self.table.currentRow() >= 0 and len(self._rows) > 1 and answered)
-        self.remove_button.setToolTip(
-            "Removes the selected class" if len(self._rows) > 1 else "A project needs at least one class"
-        )
+        self.remove_button.setEnabled(counted and len(self._rows) > 1 and answered)
+        if len(self._rows) == 1:
+            tip = "A project needs at least one class"
+        elif current >= 0 and not counted:
+            tip = "The objects of the selected class are being counted"
+        else:
+            tip = "Removes the selected class"
+        self.remove_button.setToolTip(tip)
         problem = ""
         try:
             check_classes(self._classes())

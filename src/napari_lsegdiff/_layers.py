@@ -17,7 +17,7 @@ from napari.layers import Labels
 from numpy.typing import NDArray
 
 from lsegdiff_core.errors import LSegDiffError
-from lsegdiff_core.journal import NO_STROKE, Values
+from lsegdiff_core.journal_format import NO_STROKE, Values
 from napari_lsegdiff._frames import Frame
 
 Origins = dict[int, Any]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from napari.layers import Labels
@@ -13,8 +13,12 @@ from numpy.typing import NDArray
 
 import lsegdiff_core
 from lsegdiff_core.classes import ObjectClass, is_colour, reclassed
+from lsegdiff_core.config import from_dict
+from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.saved import user_part
 from napari_lsegdiff._frames import colours
+
+T = TypeVar("T")
 
 # Where a Labels layer's metadata says how its frames were made, for the writer.
 METADATA = "lsegdiff"
@@ -30,6 +34,14 @@ class Origin:
 
     run: int | None
     provenance: dict[str, Any]
+
+    def config(self, part: str, kind: type[T]) -> T | None:
+        """Return a part of the provenance, such as ``sampling``; None if nobody knows it."""
+        known = self.provenance.get(part)
+        try:
+            return None if known is None else from_dict(kind, known)
+        except LSegDiffError:  # another version wrote it, or somebody by hand
+            return None
 
 
 def unknown_provenance() -> dict[str, Any]:

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image
-from napari.layers._source import layer_source  # viewer.open would read the file again
-from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from lsegdiff_core.config import SamplingConfig
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.hypotheses import disagreement
 from lsegdiff_core.prediction import Prediction
-from lsegdiff_core.project import Item, Project
+from lsegdiff_core.project import Project
+from lsegdiff_core.project_file import Item
 from napari_lsegdiff._ahead import Ahead, Loaded
 from napari_lsegdiff._annotate import AnnotatePanel
+from napari_lsegdiff._canvas import Canvas
 from napari_lsegdiff._choices import SamplingControls
 from napari_lsegdiff._class_choice import ClassChoice
 from napari_lsegdiff._controls import RefineControls
-from napari_lsegdiff._files import adopt_saved
-from napari_lsegdiff._jobs import Refined
-from napari_lsegdiff._objects import Origin, said_of
 from napari_lsegdiff._queue_table import QueueTable
 from napari_lsegdiff._runner import Runner
 from napari_lsegdiff._session import Session
@@ -73,22 +67,18 @@ class Queue(QObject):
         parent: QObject,
     ) -> None:
         super().__init__(parent)
-        self._viewer, self._session, self._runner, self._panel = viewer, session, runner, panel
+        self._session, self._runner, self._panel = session, runner, panel
         self._sampling, self._refine = sampling, refine
         self._project: Project | None = None
         self._table: QueueTable | None = None
         self._name: str | None = None  # of the item on the canvas
         self._coming: str | None = None  # of the one on its way there
-        self._image: Image | None = None
         self._ahead: Ahead | None = None
-        self._own: SamplingConfig | None = None  # the user's own, while the controls show that of a saved mask
-        self._kept: NDArray[np.integer] | None = None  # the mask as it was saved, or as the model first drew it
-        self._reclassed = False  # an object has got another class since
-        self._classes = ClassChoice(session, panel, lambda: (self._project, self._image), self)
+        self._canvas = Canvas(viewer, session, sampling, self)
+        self._classes = ClassChoice(session, panel, lambda: (self._project, self._canvas.image), self)
         self._classes.chosen.connect(self._on_class_chosen)
         self._classes.edited.connect(self.reclassed)
-        self._classes.failed.connect(self._fail)
-        viewer.layers.events.removed.connect(self._on_removed)
+        self._classes.failed.connect(self._on_failed)
         panel.folder_chosen.connect(self.open_folder)
         panel.list_chosen.connect(self.open_list)
         panel.item_chosen.connect(self.show)
@@ -134,21 +124,22 @@ class Queue(QObject):
         self._show_progress()
         items = self._project.items
         # what was restored after a crash comes first
-        first = next((name for name in items if self._restored(name) is not None), None)
+        first = next((name for name in items if self._canvas.restored(self._project.image(name)) is not None), None)
         first = first or next((name for name, item in items.items() if _open_still(item)), None)
         self.show(first or next(iter(items)))
 
     def close_project(self) -> None:
         """Save what is on the canvas and let go of the project."""
         if self._keep():
-            self._clear(self._image)
+            self._canvas.clear()
         if self._project is not None:
             self._project.close()
         if self._table is not None:
             self._table.close()
         if self._ahead is not None:
             self._ahead.close()
-        self._project = self._table = self._ahead = self._name = self._coming = self._image = None
+        self._project = self._table = self._ahead = self._name = self._coming = None
+        self._canvas.image = None
         self._session.classes = ()
         self._panel.show_project(None, None)
         self._show_scoring()
@@ -156,13 +147,14 @@ class Queue(QObject):
     def close(self) -> None:
         """Save and stop."""
         self.close_project()
-        self._viewer.layers.events.removed.disconnect(self._on_removed)
+        self._classes.close()
+        self._canvas.close()
 
     # one image
 
     def show(self, name: str) -> None:
         """Bring an item onto the canvas."""
-        if self._ahead is None or (name == self._name and self._image is not None) or not self._keep():
+        if self._ahead is None or (name == self._name and self._canvas.image is not None) or not self._keep():
             return
         self._coming = name
         self._panel.tell(f"Loading {name}…")
@@ -184,7 +176,7 @@ class Queue(QObject):
     def accept(self) -> None:
         """Save the mask on the canvas as good, and go on."""
         following = self._following()
-        if self._name is not None and self._image is not None and self._save(accepted=True):
+        if self._name is not None and self._canvas.image is not None and self._save(accepted=True):
             self._go_on(following)
 
     def skip(self) -> None:
@@ -195,29 +187,26 @@ class Queue(QObject):
 
     def changed(self, image: Image, painted: bool) -> None:
         """Take notice of a stroke, an undo or a redo on an image's mask."""
-        if image is self._image:
-            item = self._item()
-            if painted and item is not None and item.status != "edited":
-                self._update(status="edited")
+        item = self._item()
+        if painted and image is self._canvas.image and item is not None and item.status != "edited":
+            self._update(status="edited")
 
     def follow(self, image: Image) -> None:
         """Show the class of the object that is selected in an image's mask."""
-        if image is self._image:
-            layer = self._session.mask_layer(image)
-            self._panel.show_class(said_of(layer, self._session.selected(image), "class"))
+        if image is self._canvas.image:
+            self._panel.show_class(self._canvas.selected_class)
 
     def masked(self, image: Image) -> None:
         """Take notice of a mask that the model drew on an image."""
-        if image is self._image:
+        if image is self._canvas.image:
             item = self._item()
             if item is not None and item.status == "new":
                 self._update(status="predicted")
-            if self._kept is None:
-                self._kept = self._pixels()
+            self._canvas.masked()
 
     def sampled(self, image: Image, prediction: Prediction) -> None:
         """Take notice of a prediction of an image."""
-        if image is self._image and self._name is not None and len(prediction.squares) > 1:
+        if image is self._canvas.image and self._name is not None and len(prediction.squares) > 1:
             self._update(disagreement=round(disagreement(prediction), 4))
 
     def score(self) -> None:
@@ -230,14 +219,6 @@ class Queue(QObject):
 
     def _item(self) -> Item | None:
         return None if self._project is None or self._name is None else self._project.items[self._name]
-
-    def _pixels(self) -> NDArray[np.integer] | None:
-        """Return a copy of the mask on the canvas."""
-        layer = None if self._image is None else self._session.mask_layer(self._image)
-        return None if layer is None else np.array(layer.data)
-
-    def _differs(self, pixels: NDArray[np.integer]) -> bool:
-        return self._reclassed or self._kept is None or not np.array_equal(pixels, self._kept)
 
     def _following(self) -> str | None:
         """Return the next item of the table that is still open, from the top again after the last."""
@@ -257,47 +238,26 @@ class Queue(QObject):
 
     def _keep(self) -> bool:
         """Save what was changed on the canvas; False if that is not possible, or the user is drawing."""
-        if self._image is None:
+        if self._canvas.image is None:
             return True
-        if self._session.busy(self._image):
+        if self._session.busy(self._canvas.image):
             return False
-        pixels = self._pixels()
-        if pixels is not None and self._differs(pixels) and not self._save(accepted=False):
+        if self._canvas.changed and not self._save(accepted=False):
             return False
         self._update_seconds()
         return True
 
-    def _clear(self, image: Image | None) -> None:
-        """Take an image and its mask off the canvas."""
-        if image is not None:
-            for layer in (self._session.mask_layer(image), image):
-                if layer is not None and layer in self._viewer.layers:
-                    self._viewer.layers.remove(layer)
-
     def _save(self, accepted: bool) -> bool:
         assert self._project is not None
         assert self._name is not None
-        assert self._image is not None
-        job = self._session.job(self._image)
-        layer = self._session.mask_layer(self._image)
-        if layer is None:
+        if self._canvas.mask is None:
             self._panel.tell("There is no mask yet: press Run, or wait for it")
             return False
-        about = self._session.provenance(self._image, job.frame) or {}
-        about = {**about, "image": {**about.get("image", {}), "name": self._project.image(self._name).name}}
         try:
-            self._project.save(
-                self._name,
-                np.asarray(layer.data),
-                self._session.strokes(job),
-                about,
-                accepted,
-                self._session.spent(job),
-            )
+            self._canvas.save(self._project, self._name, accepted)
         except LSegDiffError as error:
             self._fail(error)
             return False
-        self._kept, self._reclassed = self._pixels(), False
         self._refresh(self._name)
         self._panel.tell(f"{'Accepted' if accepted else 'Kept as a draft'}: {self._name}")
         return True
@@ -305,17 +265,15 @@ class Queue(QObject):
     def _display(self, loaded: Loaded) -> None:
         if loaded.name != self._coming or not self._keep():
             return
-        before, self._image, self._name = self._image, None, None
-        self._clear(before)
-        QTimer.singleShot(DRAWN if before is not None else 0, partial(self._place, loaded))
+        self._name = None
+        QTimer.singleShot(DRAWN if self._canvas.clear() else 0, partial(self._place, loaded))
 
     def _place(self, loaded: Loaded) -> None:
         if self._project is None or self._ahead is None or loaded.name != self._coming:
             return
         name, item = loaded.name, self._project.items[loaded.name]
-        self._image = self._restored(name) or self._new_layer(loaded)
-        self._name, self._coming, self._kept, self._reclassed = name, None, None, False
-        self._session.start(self._session.job(self._image), item.seconds)
+        self._canvas.place(name, self._project.image(name), loaded.pixels, item.seconds)
+        self._name, self._coming = name, None
         if self._table is not None:
             self._table.mark(name)
         if item.problem:  # by now it can be read
@@ -325,56 +283,24 @@ class Queue(QObject):
         self._show_mask(loaded, self._ahead.take(name))
         self._prepare()
 
-    def _restored(self, name: str) -> Image | None:
-        """Return the layer of an item that is in the viewer with a mask: a crashed session was restored."""
-        assert self._project is not None
-        path = str(self._project.image(name).resolve())
-        for layer in self._viewer.layers:
-            if isinstance(layer, Image) and layer.source.path == path and self._session.mask_layer(layer) is not None:
-                return layer
-        return None
-
-    def _new_layer(self, loaded: Loaded) -> Image:
-        assert self._project is not None
-        with layer_source(path=str(self._project.image(loaded.name).resolve())):
-            image = Image(loaded.pixels, name=loaded.name, rgb=True)
-        self._viewer.add_layer(image)
-        return image
-
     def _show_mask(self, loaded: Loaded, ready: Prediction | None) -> None:
         assert self._project is not None
-        assert self._image is not None
-        job = self._session.job(self._image)
-        if self._session.mask_layer(self._image) is not None:
+        assert self._ahead is not None
+        image, saved = self._canvas.image, loaded.saved
+        if image is None or self._canvas.mask is not None:
             return
-        if loaded.saved is not None:
-            saved = loaded.saved
-            if saved.labels.shape == loaded.pixels.shape[:2]:
-                adopt_saved(self._session, self._image, job.frame, saved, self._project.items[loaded.name].seconds)
-                job = self._session.job(self._image)
-                self._kept = self._pixels()
-                self._show_sampling(self._session.sampling(job))
-                return
-            self._panel.tell(f"The saved mask of {loaded.name} has another size than its image; it is segmented anew")
-        self._show_sampling(None)
-        run = None if ready is None else self._session.accept(job, ready)
-        if ready is None or run is None or ready.morphology != self._refine.morphology:
-            self.wanted.emit(self._image)
-        else:
-            self._session.write(Refined(job, ready.mask, Origin(run, ready.provenance)))
-            self.masked(self._image)
-
-    def _show_sampling(self, saved: SamplingConfig | None) -> None:
-        """Show how a saved mask was sampled; for others the user's own settings come back."""
-        if self._ahead is None:
+        if saved is not None and saved.labels.shape == loaded.pixels.shape[:2]:
+            self._canvas.adopt(saved, self._project.items[loaded.name].seconds)
+            self._ahead.sampling = self._canvas.own_sampling
             return
         if saved is not None:
-            self._own = self._own or self._sampling.shown
-            self._ahead.sampling = replace(self._own, strength=1.0)  # new masks start from nothing
-            self._sampling.show(saved)
-        elif self._own is not None:
-            self._sampling.show(self._own)
-            self._own = self._ahead.sampling = None
+            self._panel.tell(f"The saved mask of {loaded.name} has another size than its image; it is segmented anew")
+        self._canvas.show_own_sampling()
+        self._ahead.sampling = None
+        if ready is not None and ready.morphology == self._refine.morphology and self._canvas.draw(ready):
+            self.masked(image)
+        else:
+            self.wanted.emit(image)
 
     def _on_unreadable(self, name: str, failed: Failed) -> None:
         if self._project is None or self._ahead is None:
@@ -422,8 +348,8 @@ class Queue(QObject):
 
     def _update_seconds(self) -> None:
         item = self._item()
-        if item is not None and self._image is not None and item.status in ("edited", "accepted", "skipped"):
-            self._update(seconds=round(self._session.spent(self._session.job(self._image)), 1))
+        if item is not None and self._canvas.image is not None and item.status in ("edited", "accepted", "skipped"):
+            self._update(seconds=round(self._canvas.seconds, 1))
 
     def _update(self, **changes: object) -> bool:
         return self._name is not None and self._update_item(self._name, **changes)
@@ -450,7 +376,7 @@ class Queue(QObject):
             self._panel.show_progress(sum(not _open_still(item) for item in items), len(items))
 
     def _on_class_chosen(self, image: Image) -> None:
-        self._reclassed = True
+        self._canvas.reclassed = True
         self.changed(image, painted=True)
         self.reclassed.emit()
 
@@ -463,10 +389,6 @@ class Queue(QObject):
             self._fail(error)
         else:
             self._panel.tell(f"Written: {path.name} with the masks of {count} images", str(path))
-
-    def _on_removed(self, event: object) -> None:
-        if getattr(event, "value", None) is self._image:
-            self._image = None
 
     def _fail(self, error: Exception) -> None:
         failed = Failed.of(error)

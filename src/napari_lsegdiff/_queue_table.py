@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, QSortFilterProxyModel, Qt
 from qtpy.QtGui import QColor, QFont, QIcon, QPixmap
 
-from lsegdiff_core.project import STATUSES, Item, Project
+from lsegdiff_core.project import Project
+from lsegdiff_core.project_file import STATUSES, Item
 from napari_lsegdiff._pictures import icon
 from napari_lsegdiff._worker import Failed, NewestWins
 
@@ -143,6 +144,9 @@ class QueueFilter(QSortFilterProxyModel):
         super().__init__(parent)
         self._table = table
         self._status, self._text = ALL, ""
+        self._names: list[str] | None = None  # None: rows have come, gone or moved since they were asked for
+        for moved in (self.layoutChanged, self.rowsInserted, self.rowsRemoved, self.rowsMoved, self.modelReset):
+            moved.connect(self._on_moved)
         self.setSourceModel(table)
         self.setSortRole(SORT_ROLE)
 
@@ -164,7 +168,12 @@ class QueueFilter(QSortFilterProxyModel):
     @property
     def names(self) -> list[str]:
         """The items on show, in their order."""
-        return [str(self.index(row, 0).data(NAME_ROLE)) for row in range(self.rowCount())]
+        if self._names is None:
+            self._names = [str(self.index(row, 0).data(NAME_ROLE)) for row in range(self.rowCount())]
+        return self._names
+
+    def _on_moved(self, *_: object) -> None:
+        self._names = None
 
 
 def _text(item: Item, column: int) -> str:

@@ -13,7 +13,8 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QMessageBox, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from lsegdiff_core.errors import LSegDiffError
-from lsegdiff_core.journal import ImageId, Recovered, crashed, discard, read_journal
+from lsegdiff_core.journal import crashed, discard, read_journal
+from lsegdiff_core.journal_format import ImageId, Recovered
 from napari_lsegdiff._frames import lone_labels, shape_of
 from napari_lsegdiff._objects import METADATA, Origin, describe, list_objects
 from napari_lsegdiff._overlays import is_overlay

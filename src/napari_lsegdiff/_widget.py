@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import napari
@@ -15,7 +13,6 @@ from qtpy.QtCore import QEvent, QTimer, Signal
 from qtpy.QtWidgets import QFileDialog, QGroupBox, QPushButton, QStyle, QTabWidget, QVBoxLayout, QWidget
 
 from lsegdiff_core.bundle import Manifest
-from lsegdiff_core.config import MorphologyConfig
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.journal import Journal, default_folder
 from napari_lsegdiff._about import AboutPanel
@@ -34,9 +31,10 @@ from napari_lsegdiff._panels import ExportPanel, RunPanel
 from napari_lsegdiff._queue import Queue
 from napari_lsegdiff._recovery import Recovery, RecoveryBar
 from napari_lsegdiff._runner import Runner
+from napari_lsegdiff._segmentation import Segmentation
 from napari_lsegdiff._session import Session
 from napari_lsegdiff._settings import load_settings
-from napari_lsegdiff._worker import Devices, Failed, Finished, Preview, Request, Stage, Update
+from napari_lsegdiff._worker import Failed
 
 
 class _Closers:
@@ -79,12 +77,6 @@ class SegmentationDock(QWidget):
         self._garbage = Garbage(napari_viewer, self)
         self._arrivals = Landing(self._session, self)
         self._closers = _Closers()
-        self._running: Job | None = None
-        self._landing: tuple[Job, int] | None = None  # a run that has its result, which is on its way to the canvas
-        self._again = False  # a stroke came when the run could not be stopped any more
-        self._started = 0.0
-        self._suggested: MorphologyConfig | None = None  # by a model that was chosen since the last run
-        self._note = ""  # what a run has to say beside its mask
         self._soon = QTimer(self)
         self._soon.setSingleShot(True)
         self._soon.timeout.connect(self.redraw)
@@ -114,6 +106,17 @@ class SegmentationDock(QWidget):
         self.about = AboutPanel()
         self.annotate = AnnotatePanel(self._settings.shortcuts)
         self.sampling = SamplingControls(self.choices, self.correct.strength)
+        self._segmentation = Segmentation(
+            self._session,
+            self._runner,
+            self._arrivals,
+            self.images,
+            self.sampling,
+            self.refine,
+            self._correction,
+            self.panel,
+            self,
+        )
         self.queue = Queue(self._viewer, self._session, self._runner, self.annotate, self.sampling, self.refine, self)
         self.learn = LearnDialog(self.choices, self)
 
@@ -142,7 +145,7 @@ class SegmentationDock(QWidget):
         self.images.chosen.connect(self._on_image)
         self.choices.chosen.connect(self._on_model)
         self.choices.failed.connect(self._on_error)
-        self.panel.button.clicked.connect(self._on_run)
+        self.panel.button.clicked.connect(self._segmentation.toggle)
         self.refine.changed.connect(self._on_refine)
         self.correct.redraw.connect(self.redraw)
         self.correct.forget.connect(self._on_forget)
@@ -152,9 +155,10 @@ class SegmentationDock(QWidget):
         self.files.said.connect(self.panel.say)
         self.files.failed.connect(self._on_error)
         self.files.opened.connect(self._on_opened)
-        self._runner.updated.connect(self._on_update)
+        self._segmentation.sampled.connect(self.queue.sampled)
+        self._segmentation.finished.connect(self._on_finished)
         self._arrivals.written.connect(self._on_written)
-        self._arrivals.failed.connect(self._on_not_written)
+        self._arrivals.failed.connect(self._segmentation.not_written)
         self.queue.wanted.connect(self.run)
         self.annotate.learning.connect(lambda: self.learn.ask(self.queue.project))
         self.queue.reclassed.connect(self._on_mask_changed)
@@ -188,7 +192,7 @@ class SegmentationDock(QWidget):
             "skip": self.queue.skip,
             "next": partial(self.queue.step, 1),
             "previous": partial(self.queue.step, -1),
-            "run": self._on_run,
+            "run": self._segmentation.toggle,
         }
         keys = Keys(self._viewer, self._settings.shortcuts, actions, self)
         self._closers.calls.append(keys.close)
@@ -217,139 +221,43 @@ class SegmentationDock(QWidget):
     @property
     def running(self) -> bool:
         """Whether a run is under way."""
-        return self._running is not None
+        return self._segmentation.running
+
+    def run(self) -> None:
+        """Segment the chosen image's frame on the canvas with the chosen model."""
+        self._segmentation.run()
+
+    def redraw(self) -> None:
+        """Segment again under the user's strokes, points and boxes; a run under way is stopped."""
+        self._segmentation.redraw()
+
+    def cancel(self) -> None:
+        """Stop the run; the old mask stays."""
+        self._segmentation.cancel()
 
     def _on_error(self, error: Exception) -> None:
         failed = Failed.of(error)
         self.panel.say(failed.line, failed.details)
 
-    # a run
+    # what comes of a run
 
-    def _on_run(self) -> None:
-        if self.running:
-            self.cancel()
-        else:
-            self.run()
-
-    def run(self) -> None:
-        """Segment the chosen image's frame on the canvas with the chosen model."""
-        self._ask(redraw=False)
-
-    def redraw(self) -> None:
-        """Segment again under the user's strokes, points and boxes; a run under way is stopped."""
-        if self._landing is not None:
-            self._again = True
-            return
-        self.cancel()
-        self._ask(redraw=True)
-
-    def _ask(self, redraw: bool) -> None:
-        image, bundle = self.images.layer, self.choices.bundle
-        if image is None:
-            self.panel.say("No image: open one, or choose File > Open Sample > LSegDiff")
-        elif bundle is None:
-            self.panel.say("No model: choose a folder with bundle.json under Model")
-        else:
-            try:
-                job = self._session.job(image)
-            except LSegDiffError as error:
-                self._on_error(error)
-            else:
-                hints = self._correction.hints(job) if redraw else self._session.neighbours(job)
-                # without a mask there is nothing to keep
-                kept = redraw and hints is not None and hints.current is not None and bool(hints.current.any())
-                sampling = self.sampling.shown if kept else self.choices.sampling
-                if redraw:
-                    sampling = replace(sampling, flip=False)  # a stroke is to be answered at once
-                request = Request(job, bundle, self.choices.device.currentText(), sampling, hints)
-                self._set_running(job)
-                self._started = perf_counter()
-                if not self._runner.start(request):
-                    self.panel.say("Waiting for the cancelled step to end…")
-                return
-        self.finished.emit(False)
-
-    def cancel(self) -> None:
-        """Stop the run; the old mask stays."""
-        if self.running and self._landing is None:
-            self._end_run("Cancelled; the mask is as it was", False)
-
-    def _on_update(self, update: Update) -> None:
-        if isinstance(update, Devices):
-            self.choices.show_devices(update.names)
-        elif self._running is None:
-            return
-        elif isinstance(update, Stage):
-            self.panel.say(update.text)
-            self.panel.show_progress(update.done, update.total)
-        elif isinstance(update, Preview):
-            self._correction.preview(self._running, update)
-        elif isinstance(update, Failed):
-            self._end_run(update.line, False, update.details)
-        elif isinstance(update, Finished):
-            run = self._session.accept(self._running, update.prediction)
-            if run is not None:
-                if self._suggested is not None:
-                    self.refine.show_morphology(self._suggested)
-                    self._suggested = None
-                self._landing, self._note = (self._running, run), update.note
-                self.queue.sampled(self._running.image, update.prediction)
-                self._refine(self._running)
-            else:
-                self._end_run("The image was removed; its mask is dropped", False)
-
-    def _end_run(self, text: str, good: bool, tooltip: str = "") -> None:
-        self._runner.stop()
-        if self._running is not None:
-            self._correction.end_preview(self._running)
-        self._set_running(None)
-        self.panel.say(text, tooltip)
+    def _on_finished(self, good: bool) -> None:
         if good:
             self._garbage.settle()
         self.finished.emit(good)
-        if self._again:
-            self._again = False
-            self.redraw()
-
-    def _set_running(self, job: Job | None) -> None:
-        self._running = job
-        self._landing = None
-        self.panel.set_running(job is not None)
-
-    # from the probability to the canvas
 
     def _on_refine(self) -> None:
-        self._suggested = None
+        self._segmentation.suggested = None
         job = self._shown()
         if job is not None:
-            self._refine(job, self.refine.gesture)
-
-    def _refine(self, job: Job, merge: int | None = None, run: int | None = None) -> None:
-        if self._landing is not None and self._landing[0] == job:
-            # what lands is refined as the sliders stand now, and is an undo item of its own
-            run, merge = self._landing[1], None
-        function = self._session.refinement(job, self.refine.morphology, run)
-        if function is not None:
-            self._arrivals.request(job, function, merge)
-        elif self._session.morphology(job) is not None:
-            self.panel.say("This mask's probability is not at hand any more; press Run to refine it")
+            self._segmentation.refine(job, self.refine.gesture)
 
     def _on_adopted(self, job: Job, run: int) -> None:
-        self._refine(job, run=run)
-
-    def _on_not_written(self, failed: Failed) -> None:
-        if self._landing is not None:
-            self._end_run(failed.line, False, failed.details)
-        else:
-            self.panel.say(failed.line, failed.details)
+        self._segmentation.refine(job, run=run)
 
     def _on_written(self, refined: Refined) -> None:
         self.queue.masked(refined.job.image)
-        if self._landing == (refined.job, refined.origin.run):
-            seconds = perf_counter() - self._started
-            size = int(refined.mask.sum())
-            found = f"Mask of {size:,} px" if size else "Nothing found at this threshold"
-            self._end_run(f"{found} in {seconds:.2f} s" + (f"; {self._note}" if self._note else ""), True)
+        self._segmentation.written(refined)
         self._on_mask_changed()
 
     def _shown(self) -> Job | None:
@@ -392,8 +300,9 @@ class SegmentationDock(QWidget):
                 self._on_error(error)
 
     def _on_model(self, manifest: Manifest) -> None:
-        self._suggested = self._settings.morphology(manifest.morphology)
-        self.refine.set_default(self._suggested)
+        suggested = self._settings.morphology(manifest.morphology)
+        self._segmentation.suggested = suggested
+        self.refine.set_default(suggested)
         self._show_about()
 
     def _show_about(self) -> None:
@@ -427,8 +336,7 @@ class SegmentationDock(QWidget):
         self._on_mask_changed()
 
     def _on_removed(self, event: Any) -> None:
-        if self._running is not None and event.value is self._running.image:
-            self._end_run("The image was removed; its mask is dropped", False)
+        self._segmentation.removed(event.value)
         self._on_mask_changed()
 
     def _on_active(self, event: Any) -> None:

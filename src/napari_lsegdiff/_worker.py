@@ -174,7 +174,7 @@ def segment(cache: PredictorCache, request: Request) -> Generator[Update, None, 
 def _segment(cache: PredictorCache, request: Request, note: str = "") -> Generator[Update, None, None]:
     yield Stage("Loading the model…")
     predictor = cache.predictor(request.bundle, request.device)
-    from lsegdiff_core.predictor import available_devices
+    from lsegdiff_core.devices import available_devices
 
     yield Devices(available_devices())
     yield Stage("Reading the image…")
@@ -209,7 +209,7 @@ def _segment(cache: PredictorCache, request: Request, note: str = "") -> Generat
 
 
 def _on_cpu(device: str) -> bool:
-    from lsegdiff_core.predictor import resolve_device
+    from lsegdiff_core.devices import resolve_device
 
     return resolve_device(device).type == "cpu"
 

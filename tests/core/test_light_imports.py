@@ -11,6 +11,7 @@ import pytest
         ".config",
         ".files",
         ".journal",
+        ".journal_format",
         ".hints",
         ".prediction",
         ".hypotheses",

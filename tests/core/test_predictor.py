@@ -21,7 +21,7 @@ from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.hints import BACKGROUND, FOREGROUND, Hints, paste
 from lsegdiff_core.metrics import dice
 from lsegdiff_core.prediction import Prediction
-from lsegdiff_core.predictor import ZOOM_MARGIN, ZOOM_SMALLEST, ZOOM_STRENGTH, Predictor, Progress, resolve_device
+from lsegdiff_core.predictor import ZOOM_MARGIN, ZOOM_SMALLEST, ZOOM_STRENGTH, Predictor, Progress
 
 IMAGE = draw_phantom(0, 90, 120).image
 Count = Callable[[torch.nn.Module], Any]
@@ -201,14 +201,6 @@ def test_nan_pixels_are_refused_by_name(predictor: Predictor) -> None:
     image[3, 4] = np.nan
     with pytest.raises(LSegDiffError, match=r"frame 7: holds NaN"):
         predictor.set_image(image, "frame 7")
-
-
-@pytest.mark.parametrize("name", ["tpu", "cuda", "mps"])
-def test_a_device_that_is_not_there_is_said(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    with pytest.raises(LSegDiffError, match=rf"device: .*'{name}'.*choose auto"):
-        resolve_device(name)
 
 
 def strokes(generator: np.random.Generator, shape: tuple[int, int] = (90, 120)) -> np.ndarray:

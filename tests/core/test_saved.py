@@ -11,7 +11,7 @@ from PIL import Image
 
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.export import EXPORTERS, SUFFIXES, export_labels
-from lsegdiff_core.journal import NO_STROKE
+from lsegdiff_core.journal_format import NO_STROKE
 from lsegdiff_core.saved import read_saved, user_part
 
 # decoding in pycocotools

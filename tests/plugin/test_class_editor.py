@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QColorDialog, QDialogButtonBox, QWidget
+from qtpy.QtWidgets import QAbstractItemView, QColorDialog, QDialogButtonBox, QWidget
 
 from lsegdiff_core.classes import DEFAULT_CLASSES, ObjectClass
-from napari_lsegdiff._class_editor import COLOUR, NAME, OBJECTS, ClassEditor
+from napari_lsegdiff._class_editor import COLOUR, COUNTING, NAME, OBJECTS, ClassEditor
 
 POLYP, INSTRUMENT, LUMEN = DEFAULT_CLASSES
 USED = {"polyp": 12, "lumen": 1}
@@ -42,12 +42,54 @@ class Editing:
 
 
 @pytest.fixture
-def editing(qtbot) -> Editing:
+def counting(qtbot) -> Editing:
+    """An editor that does not know yet how many objects there are."""
     window = QWidget()
     qtbot.addWidget(window)
-    editor = ClassEditor(DEFAULT_CLASSES, USED, window)
+    editor = ClassEditor(DEFAULT_CLASSES, window)
     editor.open()
     return Editing(editor, window)
+
+
+@pytest.fixture
+def editing(counting: Editing) -> Editing:
+    counting.editor.show_used(USED)
+    return counting
+
+
+def test_classes_can_be_edited_while_their_objects_are_counted(counting: Editing):
+    editor = counting.editor
+    assert [editor.table.item(row, OBJECTS).text() for row in range(3)] == [COUNTING] * 3
+    counting.rename(0, "adenoma")
+    editor.add_button.click()
+    counting.rename(3, "stool")
+    counting.ok.click()
+    classes = [ObjectClass("adenoma", POLYP.colour), INSTRUMENT, LUMEN]
+    ((edited, moved),) = counting.results
+    assert (edited[:3], edited[3].name, moved) == (classes, "stool", {"polyp": "adenoma"})
+
+
+def test_only_a_class_that_has_no_objects_can_be_removed_while_they_are_counted(counting: Editing):
+    editor = counting.editor
+    for row in range(3):
+        counting.select(row)
+        assert not editor.remove_button.isEnabled()
+        assert editor.remove_button.toolTip() == "The objects of the selected class are being counted"
+    editor.add_button.click()
+    counting.remove(3)
+    assert counting.names == ["polyp", "instrument", "lumen"]
+
+
+def test_counts_that_come_later_reach_classes_that_were_renamed_and_leave_the_name_being_written(counting: Editing):
+    editor = counting.editor
+    counting.rename(0, "adenoma")
+    editor.add_button.click()  # its name is being written
+    assert editor.table.state() == QAbstractItemView.State.EditingState
+    editor.show_used(USED)
+    assert editor.table.state() == QAbstractItemView.State.EditingState
+    assert [editor.table.item(row, OBJECTS).text() for row in range(4)] == ["12", "", "1", ""]
+    counting.remove(0, "lumen")
+    assert counting.names == ["instrument", "lumen", "class 1"]
 
 
 def test_shows_the_classes_with_their_objects(editing: Editing):

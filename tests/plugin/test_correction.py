@@ -376,7 +376,7 @@ def test_a_slider_that_moves_as_a_run_lands_does_not_lose_the_run(viewer, dock, 
     monkeypatch.setattr(Prediction.mask, "func", lambda self: (sleep(0.3), slow.append(1), refine(self))[2])
     dock.refine.threshold.setValue(0.6)
     dock.run()
-    qtbot.waitUntil(lambda: dock._landing is not None, timeout=20_000)
+    qtbot.waitUntil(lambda: dock._segmentation.landing, timeout=20_000)
     dock.refine.threshold.setValue(0.7)
     settle(qtbot, dock)
     assert dock._session.run(dock._shown()) > first

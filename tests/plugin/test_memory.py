@@ -11,7 +11,7 @@ import pytest
 import torch
 from qtpy.QtCore import QObject
 
-import lsegdiff_core.predictor
+import lsegdiff_core.devices
 from lsegdiff_core.config import SamplingConfig
 from lsegdiff_core.predictor import Predictor
 from napari_lsegdiff._runner import Runner
@@ -67,9 +67,9 @@ def card(monkeypatch) -> Card:
     monkeypatch.setattr(Predictor, "__init__", start)
     monkeypatch.setattr(Predictor, "_in_parts", in_parts)
     monkeypatch.setattr(Predictor, "steps", steps)
-    resolve = lsegdiff_core.predictor.resolve_device
+    resolve = lsegdiff_core.devices.resolve_device
     monkeypatch.setattr(
-        lsegdiff_core.predictor,
+        lsegdiff_core.devices,
         "resolve_device",
         lambda name: torch.device("cuda") if name == "cuda" else resolve(name),
     )

@@ -7,6 +7,7 @@ import shutil
 import struct
 import zlib
 from pathlib import Path
+from threading import Event
 
 import imageio.v3 as iio
 import numpy as np
@@ -14,8 +15,9 @@ import PIL.Image
 import pytest
 
 from lsegdiff_core.classes import DEFAULT_CLASSES, ObjectClass
-from lsegdiff_core.project import FILE, FOLDER, Project
-from napari_lsegdiff._class_editor import NAME, ClassEditor
+from lsegdiff_core.project import FOLDER, Project
+from lsegdiff_core.project_file import FILE
+from napari_lsegdiff._class_editor import COUNTING, NAME, OBJECTS, ClassEditor
 from napari_lsegdiff._keys import DEFAULT
 from napari_lsegdiff._widget import SegmentationDock
 
@@ -306,7 +308,7 @@ def test_edited_classes_reach_canvas_table_sidecars_and_coco(user: User, folder:
     user.wait("frame_1")
     user.panel.classes_button.click()
     (editor,) = user.panel.findChildren(ClassEditor)
-    assert editor.table.item(0, 2).text() == "1"
+    user.qtbot.waitUntil(lambda: editor.table.item(0, 2).text() == "1", timeout=10_000)
     editor.table.item(0, NAME).setText("adenoma")
     editor.add_button.click()
     editor.table.item(3, NAME).setText("stool")
@@ -351,6 +353,7 @@ def test_class_on_the_canvas_is_in_use(user: User, folder: Path):
     user.panel.classes_button.click()
     (editor,) = user.panel.findChildren(ClassEditor)
     editor.table.setCurrentCell(2, NAME)
+    user.qtbot.waitUntil(lambda: not editor.become.isHidden(), timeout=10_000)
     assert not editor.remove_button.isEnabled()
     editor.become.setCurrentText("polyp")
     editor.remove_button.click()
@@ -364,8 +367,32 @@ def test_sidecar_that_is_broken_stops_the_editor_by_name(user: User, folder: Pat
     user.wait("frame_1")
     (folder / FOLDER / "masks" / "frame_0.provenance.json").write_text("{")
     user.panel.classes_button.click()
-    assert "frame_0.provenance.json: not valid JSON" in user.panel.say.text()
-    assert not user.panel.findChildren(ClassEditor)
+    said = "frame_0.provenance.json: not valid JSON"
+    user.qtbot.waitUntil(lambda: said in user.panel.say.text(), timeout=10_000)
+    user.qtbot.waitUntil(lambda: not user.panel.findChildren(ClassEditor), timeout=10_000)
+
+
+def test_classes_can_be_edited_while_their_objects_are_counted(user: User, folder: Path, monkeypatch):
+    counted, count = Event(), Project.class_counts
+
+    def slow(project: Project) -> object:
+        counted.wait(10)
+        return count(project)
+
+    monkeypatch.setattr(Project, "class_counts", slow)
+    user.open(folder)
+    user.panel.classes_button.click()
+    (first,) = user.panel.findChildren(ClassEditor)
+    first.table.item(0, NAME).setText("adenoma")
+    first.buttons.accepted.emit()
+    assert user.panel.object_class.currentText() == "adenoma"
+    user.qtbot.waitUntil(lambda: not user.panel.findChildren(ClassEditor), timeout=10_000)
+    user.panel.classes_button.click()
+    (second,) = user.panel.findChildren(ClassEditor)
+    assert second.table.item(0, OBJECTS).text() == COUNTING
+    counted.set()
+    user.qtbot.waitUntil(lambda: second.table.item(0, OBJECTS).text() == "1", timeout=10_000)
+    second.reject()
 
 
 def test_saved_mask_shows_its_strength_and_the_users_own_comes_back(user: User, folder: Path):

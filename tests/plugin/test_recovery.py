@@ -20,7 +20,8 @@ from qtpy.QtWidgets import QMessageBox
 
 from lsegdiff_core.config import MorphologyConfig
 from lsegdiff_core.errors import LSegDiffError
-from lsegdiff_core.journal import Journal, Recovered, crashed, read_journal
+from lsegdiff_core.journal import Journal, crashed, read_journal
+from lsegdiff_core.journal_format import Recovered
 from napari_lsegdiff._jobs import Refined
 from napari_lsegdiff._layers import UNLOCKED, MaskLog
 from napari_lsegdiff._objects import METADATA, Origin
@@ -118,7 +119,7 @@ def state(session: Session, image: Image) -> tuple[object, ...]:
 # a killed process
 
 CHILD = """
-import os, signal, sys
+import json, os, signal, sys
 from pathlib import Path
 import numpy as np
 from napari.components import ViewerModel
@@ -158,13 +159,13 @@ if end == "stroke":
         die()
 elif end == "write":
     def half(file, record):
-        whole = journal.json.dumps(record).encode()
+        whole = json.dumps(record).encode()
         file.write(whole[: len(whole) // 2])
         die()
-    journal._write = half
+    journal.write_line = half
     line(36, 3)
 else:
-    session._autosave._journal._limit = 0
+    session._masks._autosave._journal._limit = 0
     journal.write_atomically.__globals__["_rename"] = lambda *_: die()
     layer.redo()
 """
@@ -276,7 +277,7 @@ def test_property_any_history_reads_back(tmp_path: Path, monkeypatch: pytest.Mon
                 session.forget_strokes(job)
             elif layer.data.dtype == np.uint8 and generator.integers(4) == 0:
                 layer.data = layer.data.astype(np.int32)
-        log = session._masks[image]
+        log = session._masks.log(image)
         found = {state.frame: state for state in read_journal(journal.path)}
         for frame in log._frames:
             known = found.pop(frame, None)
@@ -589,7 +590,7 @@ def test_without_a_journal_of_its_own_the_old_one_stays(
     bar: RecoveryBar, said, lost: list[Recovered], journal: Journal
 ) -> None:
     recovery, sentences, session = said
-    session._autosave._journal.close()
+    session._masks._autosave._journal.close()
     path = die(journal)
     recovery.look()
     bar.restore_button.click()

@@ -1,0 +1,110 @@
+"""The file of an annotation project: its images, and what they can show."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lsegdiff_core.classes import ObjectClass, check_classes
+from lsegdiff_core.config import from_dict, read_json
+from lsegdiff_core.errors import LSegDiffError
+
+FILE = "lsegdiff-project.json"
+FORMAT = 1
+STATUSES = ("new", "predicted", "edited", "accepted", "skipped")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image of a project.
+
+    Attributes
+    ----------
+    image
+        Its file, relative to the project's folder, or absolute where there is no such way.
+    name
+        Unique in the project; its mask's file is called ``name.png``.
+    status
+        One of `STATUSES`.
+    disagreement
+        1 - mean pairwise IoU of the model's samples, in [0, 1]; -1 as long as nobody knows.
+    seconds
+        Time that the user spent on it.
+    notes, tags
+        The user's.
+    problem
+        Why the image could not be read; empty if it could.
+    """
+
+    image: str
+    name: str
+    status: str = "new"
+    disagreement: float = -1.0
+    seconds: float = 0.0
+    notes: str = ""
+    tags: tuple[str, ...] = ()
+    problem: str = ""
+
+    def __post_init__(self) -> None:
+        if self.status not in STATUSES:
+            raise LSegDiffError(f"status: unknown name '{self.status}'; choose one of {', '.join(STATUSES)}")
+        if not self.name or Path(self.name).name != self.name:
+            raise LSegDiffError(f"name: '{self.name}' is no file's name; give it without folders")
+
+
+@dataclass(frozen=True)
+class ProjectFile:
+    """What the file says: the classes that objects can have, and the images in the order of the queue."""
+
+    format: int
+    classes: tuple[ObjectClass, ...]
+    items: tuple[Item, ...]
+
+
+def read_project_file(folder: Path) -> ProjectFile:
+    """Read the file in a project's folder.
+
+    Raises
+    ------
+    LSegDiffError
+        If there is none, or it is not in order; the message names the field.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        raise LSegDiffError(f"{folder}: holds no {FILE}; choose a project's folder")
+    data = read_json(path)
+    if isinstance(data, Mapping) and data.get("format") != FORMAT:
+        raise LSegDiffError(f"{path}: format {data.get('format')!r} is not {FORMAT}; update this program")
+    known = from_dict(ProjectFile, data, str(path))
+    names = [item.name for item in known.items]
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise LSegDiffError(f"{path}: names '{twice}' twice; rename one of the items")
+    if not known.items:
+        raise LSegDiffError(f"{path}: holds no items; add one")
+    try:
+        check_classes(known.classes)
+    except LSegDiffError as error:
+        raise LSegDiffError(f"{path}: {error}") from error
+    return known
+
+
+def project_text(classes: Sequence[ObjectClass], items: Iterable[Item]) -> str:
+    """Return what the file says of these classes and images."""
+    # written at every change, so that it has to be fast for thousands of images: one line an item, without what has
+    # its default
+    known = json.dumps([dataclasses.asdict(one) for one in classes], ensure_ascii=False)
+    lines = ",\n  ".join(json.dumps(_told(item), ensure_ascii=False) for item in items)
+    return f'{{\n "format": {FORMAT},\n "classes": {known},\n "items": [\n  {lines}\n ]\n}}\n'
+
+
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(Item)}
+
+
+def _told(item: Item) -> dict[str, Any]:
+    """Return the fields of an item that are not as by default."""
+    return {name: value for name, value in vars(item).items() if value != _DEFAULTS[name]}

@@ -1,0 +1,66 @@
+"""The file of an annotation project."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lsegdiff_core.classes import DEFAULT_CLASSES
+from lsegdiff_core.errors import LSegDiffError
+from lsegdiff_core.project_file import FILE, FORMAT, Item, ProjectFile, project_text, read_project_file
+
+ITEMS = (
+    Item("../frames/a.png", "a"),
+    Item("../frames/ü b.png", "ü b", "skipped", 0.125, 3.5, "blurred, see video", ("blur", "left"), "is no image"),
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A project's folder with its file."""
+    (tmp_path / FILE).write_text(project_text(DEFAULT_CLASSES, ITEMS), encoding="utf-8")
+    return tmp_path
+
+
+def test_what_was_written_is_read(folder: Path):
+    assert read_project_file(folder) == ProjectFile(FORMAT, DEFAULT_CLASSES, ITEMS)
+
+
+def test_an_item_takes_one_line_and_is_silent_on_what_is_as_by_default(folder: Path):
+    lines = (folder / FILE).read_text(encoding="utf-8").splitlines()
+    assert '  {"image": "../frames/a.png", "name": "a"},' in lines
+    assert len(lines) == 4 + len(ITEMS) + 2
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda data: "{ not json", "not valid JSON"),
+        (lambda data: [], "expected an object with named fields, got list"),
+        (lambda data: data | {"format": 99}, "format 99 is not 1; update this program"),
+        (lambda data: data | {"items": []}, "holds no items"),
+        (lambda data: data | {"classes": []}, "classes: there are none; add one"),
+        (lambda data: data | {"classes": data["classes"] * 2}, "'polyp' is there twice"),
+        (lambda data: data | {"classes": [{"name": "a", "colour": "blueish"}]}, "'blueish' is no colour"),
+        (lambda data: data | {"classes": [{"name": " ", "colour": "#000000"}]}, "a class needs a name"),
+        (lambda data: data | {"items": "a.png"}, r"items: expected a list, got str"),
+        (lambda data: data | {"items": [{"image": "a.png"}]}, r"items\[0\].*name"),
+        (lambda data: data | {"items": [{"image": "a.png", "name": "a", "status": "done"}]}, "unknown name 'done'"),
+        (lambda data: data | {"items": [{"image": "a.png", "name": "../a"}]}, "'../a' is no file's name"),
+        (lambda data: data | {"items": data["items"] * 2}, "names 'a' twice"),
+        (lambda data: data | {"extra": 1}, "unknown key 'extra'"),
+    ],
+)
+def test_file_edited_into_nonsense_is_named(folder: Path, edit, message: str):
+    path = folder / FILE
+    bad = edit(json.loads(path.read_text(encoding="utf-8")))
+    path.write_text(bad if isinstance(bad, str) else json.dumps(bad))
+    with pytest.raises(LSegDiffError, match=f"{FILE}.*{message}"):
+        read_project_file(folder)
+
+
+def test_folder_without_a_project_is_named(tmp_path: Path):
+    with pytest.raises(LSegDiffError, match=f"holds no {FILE}; choose a project's folder"):
+        read_project_file(tmp_path)
