@@ -11,7 +11,7 @@ import qtpy
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QGuiApplication, QShowEvent
 from qtpy.QtWidgets import (
-    QFormLayout,
+    QGridLayout,
     QGroupBox,
     QLabel,
     QPlainTextEdit,
@@ -19,12 +19,12 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt import QElidingLabel
 
 from lsegdiff_core.doctor import WARNING, Card, Check, Report, check, examine
 from lsegdiff_core.memory import Memory, memory_in_use
 from napari_lsegdiff._controls import row
 from napari_lsegdiff._log import SessionLog
+from napari_lsegdiff._text import elided
 from napari_lsegdiff._worker import Failed, NewestWins
 
 logger = logging.getLogger(__name__)
@@ -154,21 +154,39 @@ class AboutPanel(QWidget):
         bar.setValue(bar.maximum())
 
 
-class _Facts(QGroupBox):
-    """Names and values, one a line."""
+class _Rows(QGroupBox):
+    """Names and values below each other; a form's rows do not always have the height of a text in several lines."""
 
     def __init__(self, title: str) -> None:
         super().__init__(title)
-        self._form = QFormLayout(self)
+        self._grid = QGridLayout(self)
+        self._grid.setColumnStretch(1, 1)
+
+    def add_row(self, *widgets: QWidget) -> None:
+        """Add a name and a value, or something over the whole width."""
+        place = self._grid.rowCount()
+        *names, last = widgets
+        for name in names:
+            self._grid.addWidget(name, place, 0, Qt.AlignmentFlag.AlignTop)
+        self._grid.addWidget(last, place, len(names), 1, 2 - len(names))
+
+
+class _Facts(_Rows):
+    """Names and values that may change; the names stay."""
+
+    def __init__(self, title: str) -> None:
+        super().__init__(title)
+        self._values: dict[str, QLabel] = {}
 
     def show_facts(self, facts: Mapping[str, str]) -> None:
-        while self._form.rowCount():
-            self._form.removeRow(0)
         for name, value in facts.items():
-            self._form.addRow(name, _text(value))
+            if name not in self._values:
+                self._values[name] = _text("")
+                self.add_row(QLabel(name), self._values[name])
+            self._values[name].setText(value)
 
 
-class _CardBox(QGroupBox):
+class _CardBox(_Rows):
     """The chosen bundle's card."""
 
     def __init__(self) -> None:
@@ -176,18 +194,19 @@ class _CardBox(QGroupBox):
         self.text, self.licence = _text(""), _text("")
         self.validation = _text("")
         self.validation.setToolTip("Measured on the images that the weights were chosen with; not a test result")
-        self.sha256, self.folder = _long(), _long()
+        self.sha256, self.folder = elided(), elided()
+        for label in (self.sha256, self.folder):
+            label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.warning = _text(f"<b>{WARNING}</b>")
-        form = QFormLayout(self)
-        form.addRow(self.text)
+        self.add_row(self.text)
         for name, widget in (
             ("Licence", self.licence),
             ("Validation", self.validation),
             ("SHA-256", self.sha256),
             ("Folder", self.folder),
         ):
-            form.addRow(name, widget)
-        form.addRow(self.warning)
+            self.add_row(QLabel(name), widget)
+        self.add_row(self.warning)
 
     def show_card(self, card: Card | None) -> None:
         if card is None:
@@ -209,13 +228,6 @@ class _CardBox(QGroupBox):
 def _text(text: str) -> QLabel:
     label = QLabel(text)
     label.setWordWrap(True)
-    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-    return label
-
-
-def _long() -> QElidingLabel:
-    label = QElidingLabel()
-    label.setElideMode(Qt.TextElideMode.ElideMiddle)
     label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
     return label
 

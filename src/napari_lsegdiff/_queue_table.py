@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, QSortFilterProxyModel, Qt
 from qtpy.QtGui import QColor, QFont, QIcon, QPixmap
+from qtpy.QtWidgets import QWidget
 
 from lsegdiff_core.project import STATUSES, Item, Project
 from napari_lsegdiff._pictures import icon
+from napari_lsegdiff._text import BREAK
 from napari_lsegdiff._worker import Failed, NewestWins
 
 Index = QModelIndex | QPersistentModelIndex
@@ -24,12 +26,23 @@ TIPS = (
     "Disagreement of the model's samples: 0 all agree, 1 nothing in common; empty until scored",
 )
 THUMBNAIL = 44
+MARGIN = 5  # pixels that a cell keeps free at each side of its text
+# Characters of a name that a narrow table shows, in up to three lines that are broken anywhere; names often differ in
+# their ends only, so that a longer one loses its middle.
+LONGEST = 36
 ALL = "all"
 # Thumbnails that wait to be read; whoever scrolls fast through thousands wants those on show.
 MOST_WAITING = 30
 SORT_ROLE = Qt.ItemDataRole.UserRole
 NAME_ROLE = Qt.ItemDataRole.UserRole + 1
-_COLOURS = {"edited": "#e5a50a", "accepted": "#2ec27e", "skipped": "#9a9996"}
+UNREADABLE = "unreadable"
+# Behind the words, so that these can be read in a dark and in a light theme.
+_TINTS = {
+    "edited": QColor(229, 165, 10, 90),
+    "accepted": QColor(46, 194, 126, 90),
+    "skipped": QColor(154, 153, 150, 60),
+    UNREADABLE: QColor(224, 27, 36, 90),
+}
 
 
 class QueueTable(QAbstractTableModel):
@@ -83,6 +96,11 @@ class QueueTable(QAbstractTableModel):
         """Return the number of columns."""
         return 0 if parent.isValid() else len(COLUMNS)
 
+    def widest_status(self, view: QWidget) -> int:
+        """Return the width in pixels that every status fits into."""
+        words = view.fontMetrics()
+        return 2 * MARGIN + max(words.horizontalAdvance(word) for word in (*STATUSES, UNREADABLE))
+
     def headerData(self, section: int, orientation: Qt.Orientation, role: int = 0) -> Any:  # noqa: N802
         """Return a column's title and tooltip, or a row's number."""
         if orientation == Qt.Orientation.Horizontal:
@@ -106,9 +124,9 @@ class QueueTable(QAbstractTableModel):
             return "\n".join(filter(None, (str(self._project.image(name)), item.problem, item.notes)))
         if role == Qt.ItemDataRole.DecorationRole and column == 0:
             return self._icon(name)
-        if role == Qt.ItemDataRole.ForegroundRole and column == 1 and item.status in _COLOURS:
-            return QColor(_COLOURS[item.status])
-        if role == Qt.ItemDataRole.FontRole and name == self._current:
+        if role == Qt.ItemDataRole.BackgroundRole and column == 1:
+            return _TINTS.get(_text(item, column))
+        if role == Qt.ItemDataRole.FontRole and column == 0 and name == self._current:
             return self._bold
         return None
 
@@ -169,10 +187,11 @@ class QueueFilter(QSortFilterProxyModel):
 
 def _text(item: Item, column: int) -> str:
     if column == 1:
-        return "unreadable" if item.problem else item.status
+        return UNREADABLE if item.problem else item.status
     if column == 2:
         return "" if item.disagreement < 0 else f"{item.disagreement:.2f}"
-    return "\n".join(filter(None, (item.name, ", ".join(item.tags))))
+    name = item.name if len(item.name) <= LONGEST else f"{item.name[: LONGEST // 2]}…{item.name[-LONGEST // 2 :]}"
+    return "\n".join(filter(None, (BREAK.join(name), ", ".join(item.tags))))
 
 
 def _read_thumbnail(path: Path) -> NDArray[np.uint8]:
