@@ -162,13 +162,17 @@ class _Rows(QGroupBox):
         self._grid = QGridLayout(self)
         self._grid.setColumnStretch(1, 1)
 
-    def add_row(self, *widgets: QWidget) -> None:
-        """Add a name and a value, or something over the whole width."""
+    def add_row(self, name: str, value: QLabel) -> None:
+        """Add a name and a value, or without a name something over the whole width."""
         place = self._grid.rowCount()
-        *names, last = widgets
-        for name in names:
-            self._grid.addWidget(name, place, 0, Qt.AlignmentFlag.AlignTop)
-        self._grid.addWidget(last, place, len(names), 1, 2 - len(names))
+        value.setIndent(0)  # at the top, a label would leave room above its text, too
+        if name:
+            label = QLabel(name)
+            label.setIndent(0)
+            self._grid.addWidget(label, place, 0, Qt.AlignmentFlag.AlignTop)
+            self._grid.addWidget(value, place, 1)
+        else:
+            self._grid.addWidget(value, place, 0, 1, 2)
 
 
 class _Facts(_Rows):
@@ -182,7 +186,7 @@ class _Facts(_Rows):
         for name, value in facts.items():
             if name not in self._values:
                 self._values[name] = _text("")
-                self.add_row(QLabel(name), self._values[name])
+                self.add_row(name, self._values[name])
             self._values[name].setText(value)
 
 
@@ -198,15 +202,15 @@ class _CardBox(_Rows):
         for label in (self.sha256, self.folder):
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.warning = _text(f"<b>{WARNING}</b>")
-        self.add_row(self.text)
+        self.add_row("", self.text)
         for name, widget in (
             ("Licence", self.licence),
             ("Validation", self.validation),
             ("SHA-256", self.sha256),
             ("Folder", self.folder),
         ):
-            self.add_row(QLabel(name), widget)
-        self.add_row(self.warning)
+            self.add_row(name, widget)
+        self.add_row("", self.warning)
 
     def show_card(self, card: Card | None) -> None:
         if card is None:
@@ -228,6 +232,7 @@ class _CardBox(_Rows):
 def _text(text: str) -> QLabel:
     label = QLabel(text)
     label.setWordWrap(True)
+    label.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
     label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
     return label
 

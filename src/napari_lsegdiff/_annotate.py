@@ -188,6 +188,7 @@ class AnnotatePanel(QWidget):
                 line.clear()
         else:
             header = self.table.horizontalHeader()
+            header.setHighlightSections(False)
             header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
             header.resizeSection(1, max(header.sectionSizeHint(1), table.widest_status(self.table)))
             header.resizeSection(2, header.sectionSizeHint(2))

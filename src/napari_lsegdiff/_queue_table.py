@@ -25,11 +25,11 @@ TIPS = (
     "new: not looked at; predicted: the model has; edited: you have, but not accepted; accepted; skipped",
     "Disagreement of the model's samples: 0 all agree, 1 nothing in common; empty until scored",
 )
-THUMBNAIL = 44
-MARGIN = 5  # pixels that a cell keeps free at each side of its text
+THUMBNAIL = 40
+MARGIN = 4  # pixels that a cell keeps free at each side of its text
 # Characters of a name that a narrow table shows, in up to three lines that are broken anywhere; names often differ in
 # their ends only, so that a longer one loses its middle.
-LONGEST = 36
+LONGEST = 26
 ALL = "all"
 # Thumbnails that wait to be read; whoever scrolls fast through thousands wants those on show.
 MOST_WAITING = 30
@@ -38,10 +38,10 @@ NAME_ROLE = Qt.ItemDataRole.UserRole + 1
 UNREADABLE = "unreadable"
 # Behind the words, so that these can be read in a dark and in a light theme.
 _TINTS = {
-    "edited": QColor(229, 165, 10, 90),
-    "accepted": QColor(46, 194, 126, 90),
-    "skipped": QColor(154, 153, 150, 60),
-    UNREADABLE: QColor(224, 27, 36, 90),
+    "edited": QColor(229, 165, 10, 64),
+    "accepted": QColor(46, 194, 126, 64),
+    "skipped": QColor(154, 153, 150, 48),
+    UNREADABLE: QColor(224, 27, 36, 64),
 }
 
 
@@ -121,7 +121,8 @@ class QueueTable(QAbstractTableModel):
         if role == SORT_ROLE:
             return (name, STATUSES.index(item.status), item.disagreement)[column]
         if role == Qt.ItemDataRole.ToolTipRole:
-            return "\n".join(filter(None, (str(self._project.image(name)), item.problem, item.notes)))
+            lines = (str(self._project.image(name)), item.problem, ", ".join(item.tags), item.notes)
+            return "\n".join(filter(None, lines))
         if role == Qt.ItemDataRole.DecorationRole and column == 0:
             return self._icon(name)
         if role == Qt.ItemDataRole.BackgroundRole and column == 1:
