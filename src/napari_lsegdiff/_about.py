@@ -11,7 +11,7 @@ import qtpy
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QGuiApplication, QShowEvent
 from qtpy.QtWidgets import (
-    QFormLayout,
+    QGridLayout,
     QGroupBox,
     QLabel,
     QPlainTextEdit,
@@ -19,12 +19,12 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt import QElidingLabel
 
 from lsegdiff_core.doctor import WARNING, Card, Check, Report, check, examine
 from lsegdiff_core.memory import Memory, memory_in_use
 from napari_lsegdiff._controls import row
 from napari_lsegdiff._log import SessionLog
+from napari_lsegdiff._text import elided
 from napari_lsegdiff._worker import Failed, NewestWins
 
 logger = logging.getLogger(__name__)
@@ -154,21 +154,43 @@ class AboutPanel(QWidget):
         bar.setValue(bar.maximum())
 
 
-class _Facts(QGroupBox):
-    """Names and values, one a line."""
+class _Rows(QGroupBox):
+    """Names and values below each other; a form's rows do not always have the height of a text in several lines."""
 
     def __init__(self, title: str) -> None:
         super().__init__(title)
-        self._form = QFormLayout(self)
+        self._grid = QGridLayout(self)
+        self._grid.setColumnStretch(1, 1)
+
+    def add_row(self, name: str, value: QLabel) -> None:
+        """Add a name and a value, or without a name something over the whole width."""
+        place = self._grid.rowCount()
+        value.setIndent(0)  # at the top, a label would leave room above its text, too
+        if name:
+            label = QLabel(name)
+            label.setIndent(0)
+            self._grid.addWidget(label, place, 0, Qt.AlignmentFlag.AlignTop)
+            self._grid.addWidget(value, place, 1)
+        else:
+            self._grid.addWidget(value, place, 0, 1, 2)
+
+
+class _Facts(_Rows):
+    """Names and values that may change; the names stay."""
+
+    def __init__(self, title: str) -> None:
+        super().__init__(title)
+        self._values: dict[str, QLabel] = {}
 
     def show_facts(self, facts: Mapping[str, str]) -> None:
-        while self._form.rowCount():
-            self._form.removeRow(0)
         for name, value in facts.items():
-            self._form.addRow(name, _text(value))
+            if name not in self._values:
+                self._values[name] = _text("")
+                self.add_row(name, self._values[name])
+            self._values[name].setText(value)
 
 
-class _CardBox(QGroupBox):
+class _CardBox(_Rows):
     """The chosen bundle's card."""
 
     def __init__(self) -> None:
@@ -176,18 +198,19 @@ class _CardBox(QGroupBox):
         self.text, self.licence = _text(""), _text("")
         self.validation = _text("")
         self.validation.setToolTip("Measured on the images that the weights were chosen with; not a test result")
-        self.sha256, self.folder = _long(), _long()
+        self.sha256, self.folder = elided(), elided()
+        for label in (self.sha256, self.folder):
+            label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.warning = _text(f"<b>{WARNING}</b>")
-        form = QFormLayout(self)
-        form.addRow(self.text)
+        self.add_row("", self.text)
         for name, widget in (
             ("Licence", self.licence),
             ("Validation", self.validation),
             ("SHA-256", self.sha256),
             ("Folder", self.folder),
         ):
-            form.addRow(name, widget)
-        form.addRow(self.warning)
+            self.add_row(name, widget)
+        self.add_row("", self.warning)
 
     def show_card(self, card: Card | None) -> None:
         if card is None:
@@ -209,13 +232,7 @@ class _CardBox(QGroupBox):
 def _text(text: str) -> QLabel:
     label = QLabel(text)
     label.setWordWrap(True)
-    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-    return label
-
-
-def _long() -> QElidingLabel:
-    label = QElidingLabel()
-    label.setElideMode(Qt.TextElideMode.ElideMiddle)
+    label.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
     label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
     return label
 

@@ -13,13 +13,11 @@ from qtpy.QtWidgets import (
     QFormLayout,
     QGroupBox,
     QHeaderView,
-    QLabel,
     QLineEdit,
     QMenu,
     QProgressBar,
     QPushButton,
     QTableView,
-    QToolButton,
     QVBoxLayout,
     QWidget,
 )
@@ -31,6 +29,7 @@ from napari_lsegdiff._controls import row
 from napari_lsegdiff._keys import DEFAULT, Shortcuts, written
 from napari_lsegdiff._pictures import patch
 from napari_lsegdiff._queue_table import ALL, NAME_ROLE, THUMBNAIL, QueueFilter, QueueTable
+from napari_lsegdiff._text import StatusLine, elided
 
 COCO = "annotations.json"
 
@@ -77,15 +76,13 @@ class AnnotatePanel(QWidget):
     def __init__(self, shortcuts: Shortcuts = DEFAULT, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._filter: QueueFilter | None = None
-        self.open_button = QToolButton()
-        self.open_button.setText("Open…")
+        self.open_button = QPushButton("Open…")
         self.open_button.setToolTip("A folder of images, a list of image files, or a project that you began")
-        self.open_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         menu = QMenu(self.open_button)
         menu.addAction("Folder of images, or project…", self._on_folder)
         menu.addAction("Text file with one image path a line…", self._on_list)
         self.open_button.setMenu(menu)
-        self.title = QLabel("Open a folder of images to begin")
+        self.title = elided()
         self.progress = QProgressBar()
         self.progress.setFormat("%v of %m done")
         self.progress.setToolTip("Images that are accepted, skipped or unreadable")
@@ -96,7 +93,9 @@ class AnnotatePanel(QWidget):
         self.search = QLineEdit()
         self.search.setPlaceholderText("Search names, tags, notes")
         self.search.setClearButtonEnabled(True)
+        self.search.setToolTip("Shows only images with this text in their name, tags or notes")
         self.table = QTableView()
+        self.table.setToolTip("Click on an image to work on it; click on a column's title to sort")
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.table.setSortingEnabled(True)
@@ -127,8 +126,7 @@ class AnnotatePanel(QWidget):
         self.learn_button = QPushButton("Learn…")
         self.learn_button.setToolTip("Trains the model further on the masks that you accepted, and compares both")
 
-        self.classes_button = QToolButton()
-        self.classes_button.setText("Classes…")
+        self.classes_button = QPushButton("Classes…")
         self.classes_button.setToolTip("Add, rename, recolour or remove the classes of this project")
         self.object_class = QComboBox()
         self.object_class.setToolTip("What the selected object is; choose the object with the layer's label picker")
@@ -137,10 +135,7 @@ class AnnotatePanel(QWidget):
         self.tags.setToolTip("Your own marks, separated by commas")
         self.notes = QLineEdit()
         self.notes.setToolTip("Anything worth knowing of this image")
-        self.say = QLabel()
-        self.say.setWordWrap(True)
-        self.say.setMinimumHeight(2 * self.say.fontMetrics().lineSpacing() + 4)
-        self.say.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
+        self.say = StatusLine()
 
         self.about = QGroupBox("This image")
         form = QFormLayout(self.about)
@@ -157,11 +152,11 @@ class AnnotatePanel(QWidget):
         column.addWidget(self.progress)
         column.addLayout(row(self.status, self.search))
         column.addWidget(self.table, 1)
+        column.addWidget(self.say)  # a long message takes its room from the table: the buttons stay under the mouse
         column.addLayout(row(self.score_button, self.learn_button, self.export_button))
         column.addWidget(self.accept_button)
         column.addLayout(row(self.previous_button, self.skip_button, self.next_button))
         column.addWidget(self.about)
-        column.addWidget(self.say)
         self._connect()
         self.show_project(None, None)
 
@@ -186,12 +181,18 @@ class AnnotatePanel(QWidget):
         """Show a project, or that there is none."""
         self._filter = None if table is None else QueueFilter(table, self)
         self.table.setModel(self._filter)
-        if self._filter is not None and project is not None:
+        if table is None or project is None:
+            self.title.setText("Open a folder of images to begin")
+            self.title.setToolTip("")
+            self.progress.reset()
+            for line in (self.tags, self.notes):
+                line.clear()
+        else:
             header = self.table.horizontalHeader()
-            header.setResizeContentsPrecision(0)  # rows on show only: every change of one asks for the widths again
+            header.setHighlightSections(False)
             header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-            for column in (1, 2):
-                header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
+            header.resizeSection(1, max(header.sectionSizeHint(1), table.widest_status(self.table)))
+            header.resizeSection(2, header.sectionSizeHint(2))
             self.table.sortByColumn(-1, Qt.SortOrder.AscendingOrder)  # as the project lists them
             # a project that was begun in a folder of images bears that folder's name
             self.title.setText(project.folder.parent.name if project.folder.name == FOLDER else project.folder.name)
@@ -222,7 +223,8 @@ class AnnotatePanel(QWidget):
         """Show an item's tags and notes, and its row."""
         self.tags.setText(", ".join(item.tags))
         self.notes.setText(item.notes)
-        self.notes.setCursorPosition(0)
+        for line in (self.tags, self.notes):
+            line.setCursorPosition(0)
         if self._filter is not None and (index := self._filter.place(item.name)).isValid():
             self.table.setCurrentIndex(index)
             self.table.scrollTo(index)
@@ -239,8 +241,7 @@ class AnnotatePanel(QWidget):
 
     def tell(self, text: str, tooltip: str = "") -> None:
         """Show a status line."""
-        self.say.setText(text)
-        self.say.setToolTip(tooltip or text)
+        self.say.say(text, tooltip)
 
     @property
     def names(self) -> list[str]:

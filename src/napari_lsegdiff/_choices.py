@@ -9,7 +9,19 @@ from typing import TypeGuard
 from napari.components import ViewerModel
 from napari.layers import Image
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QCheckBox, QComboBox, QFileDialog, QFormLayout, QLabel, QSpinBox, QWidget
+from qtpy.QtGui import QPaintEvent
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFileDialog,
+    QFormLayout,
+    QLabel,
+    QSpinBox,
+    QStyle,
+    QStyleOptionComboBox,
+    QStylePainter,
+    QWidget,
+)
 from superqt import QLabeledDoubleSlider, QLabeledSlider
 
 from lsegdiff_core.bundle import Manifest, available_bundles, find_bundle, read_manifest
@@ -34,6 +46,7 @@ class ImageChoice(QComboBox):
         self._layers: list[Image] = []
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setMinimumContentsLength(12)
+        self.setPlaceholderText("No image yet")
         self.setToolTip("The image to segment; of a stack, the frame on the canvas")
         self.currentIndexChanged.connect(lambda index: self.chosen.emit())
         events = viewer.layers.events
@@ -61,6 +74,18 @@ class ImageChoice(QComboBox):
     def layer(self, layer: Image) -> None:
         if layer in self._layers:
             self.setCurrentIndex(self._layers.index(layer))
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
+        """Draw the box; a long name loses its middle, since names often differ in their ends only."""
+        painter, option = QStylePainter(self), QStyleOptionComboBox()
+        self.initStyleOption(option)
+        painter.drawComplexControl(QStyle.ComplexControl.CC_ComboBox, option)
+        field = self.style().subControlRect(
+            QStyle.ComplexControl.CC_ComboBox, option, QStyle.SubControl.SC_ComboBoxEditField, self
+        )
+        text = self.currentText() or self.placeholderText()
+        option.currentText = self.fontMetrics().elidedText(text, Qt.TextElideMode.ElideMiddle, field.width())
+        painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)
 
     def _on_inserted(self, event: object) -> None:
         # whoever opens an image wants to work on it

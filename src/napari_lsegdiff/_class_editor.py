@@ -14,7 +14,6 @@ from qtpy.QtWidgets import (
     QDialog,
     QDialogButtonBox,
     QHeaderView,
-    QLabel,
     QPushButton,
     QTableWidget,
     QTableWidgetItem,
@@ -26,6 +25,7 @@ from lsegdiff_core.classes import ObjectClass, check_classes
 from lsegdiff_core.errors import LSegDiffError
 from napari_lsegdiff._controls import row
 from napari_lsegdiff._pictures import PATCH, patch
+from napari_lsegdiff._text import Wrapped
 
 COLUMNS = ("Class", "Colour", "Objects")
 TIPS = (
@@ -94,10 +94,7 @@ class ClassEditor(QDialog):
         self.remove_button = QPushButton("Remove")
         self.become = QComboBox()
         self.become.setToolTip("The class that the objects get when theirs is removed")
-        self.question = QLabel()
-        self.question.setWordWrap(True)
-        self.problem = QLabel()
-        self.problem.setWordWrap(True)
+        self.question, self.problem = Wrapped(), Wrapped()
         self.buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Ok | QDialogButtonBox.StandardButton.Cancel)
 
         column = QVBoxLayout(self)

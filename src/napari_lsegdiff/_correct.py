@@ -25,6 +25,7 @@ from superqt import QLabeledDoubleSlider
 from napari_lsegdiff._controls import row
 from napari_lsegdiff._keys import DEFAULT, Shortcuts, written
 from napari_lsegdiff._pictures import icon
+from napari_lsegdiff._text import Wrapped, elided
 
 THUMBNAIL = 88
 # From 0.5 on a touch gains at least two thirds of the IoU that it gains at 1 (table of touches in docs/benchmarks.md).
@@ -82,7 +83,7 @@ class CorrectPanel(QGroupBox):
         self.forget_button.setEnabled(False)
         self.show_strokes = QCheckBox("Show strokes")
         self.show_strokes.setToolTip("Shows the pixels that your strokes hold: green inside, red outside")
-        self.object = QLabel()
+        self.object = elided()
         self.object.setToolTip("Runs and sliders change this object only; choose another with the layer's label picker")
 
         keep, new = QLabel("keep"), QLabel("redraw")
@@ -122,8 +123,7 @@ class Gallery(QGroupBox):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__("Hypotheses", parent)
-        self.say = QLabel()
-        self.say.setWordWrap(True)
+        self.say = Wrapped()
         self.agreement = QCheckBox("Show agreement")
         self.agreement.setToolTip(
             "A layer that is bright where the samples disagree. It compares samples of this model; "
@@ -135,7 +135,6 @@ class Gallery(QGroupBox):
         self.list.setWrapping(False)
         self.list.setMovement(QListWidget.Movement.Static)
         self.list.setIconSize(QSize(THUMBNAIL, THUMBNAIL))
-        self.list.setFixedHeight(THUMBNAIL + 52)
         self.list.setToolTip("Click on one to take it; undo brings the mask before back")
         column = QVBoxLayout(self)
         for widget in (self.say, self.list, self.agreement):
@@ -156,6 +155,7 @@ class Gallery(QGroupBox):
         for thumb in thumbs:
             item = QListWidgetItem(icon(thumb.picture), f"{thumb.votes} of {thumb.total}")
             self.list.addItem(item)
+        self.list.setFixedHeight(max((thumb.picture.shape[0] for thumb in thumbs), default=0) + 52)
         self.list.show()
         self.say.setText("Click on the one you hold right")
 

@@ -91,7 +91,9 @@ class Correction(QObject):
         self._panel.forget_button.setEnabled(job is not None and self._session.edited(job))
         for button in (self._panel.redraw_button, self._panel.inside, self._panel.outside, self._panel.box):
             button.setEnabled(job is not None)
-        if job is not None:
+        if job is None:
+            self._panel.object.setText("")
+        else:
             self._panel.show_object(job.number, said_of(layer, job.number, "name"))
         self._show_strokes()
         self._follow_run(job)

@@ -9,13 +9,14 @@ from pathlib import Path
 from time import monotonic
 
 from qtpy.QtCore import QObject, QProcess, QProcessEnvironment, Qt, Signal
-from qtpy.QtWidgets import QDialog, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QDialog, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from lsegdiff_core.comparison import HELD_OUT, LEAST, Progress, read_comparison, work_folder
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.project import Project
 from napari_lsegdiff._choices import ModelChoice
 from napari_lsegdiff._controls import row
+from napari_lsegdiff._text import Wrapped
 
 MODELS = "models"
 # Held-out masks below which a difference of the means says little.
@@ -124,8 +125,7 @@ class LearnDialog(QDialog):
         self._out = Path()
         self._began = 0.0
         self.learner = Learner(self)
-        self.text = QLabel()
-        self.text.setWordWrap(True)
+        self.text = Wrapped()
         self.text.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.bar = QProgressBar()
         self.start_button = QPushButton("Start")
@@ -163,7 +163,7 @@ class LearnDialog(QDialog):
         accepted = 0 if self._project is None else len(self._project.accepted())
         bundle = self._choices.bundle
         if accepted < LEAST:
-            text = f"A model can learn from {LEAST} accepted masks on; {accepted} are accepted yet."
+            text = f"A model can learn from {LEAST} accepted masks on; so far you have accepted {accepted}."
         elif bundle is None:
             text = "No model is chosen yet; choose one in the Segment tab."
         else:

@@ -10,7 +10,6 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QGroupBox,
     QHBoxLayout,
-    QLabel,
     QProgressBar,
     QPushButton,
     QVBoxLayout,
@@ -18,6 +17,7 @@ from qtpy.QtWidgets import (
 )
 
 from lsegdiff_core.export import SUFFIXES
+from napari_lsegdiff._text import StatusLine
 
 # what each of the exporters' formats is
 FORMATS = {
@@ -37,11 +37,7 @@ class RunPanel(QWidget):
         self.progress = QProgressBar()
         self.progress.setTextVisible(False)
         self.progress.setFixedHeight(8)
-        self.label = QLabel()
-        self.label.setWordWrap(True)
-        self.label.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
-        # room for two lines, so that nothing below jumps when a longer message comes
-        self.label.setMinimumHeight(2 * self.label.fontMetrics().lineSpacing() + 4)
+        self.label = StatusLine()
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         for widget in (self.button, self.progress, self.label):
@@ -50,8 +46,7 @@ class RunPanel(QWidget):
 
     def say(self, text: str, tooltip: str = "") -> None:
         """Show a status line; ``tooltip`` holds the whole story when there is more to it."""
-        self.label.setText(text)
-        self.label.setToolTip(tooltip or text)
+        self.label.say(text, tooltip)
 
     def show_progress(self, done: int, total: int) -> None:
         """Show ``done`` of ``total`` steps; a total of 0 means that nobody knows."""

@@ -14,11 +14,18 @@ def icon(picture: NDArray[np.uint8]) -> QIcon:
     pixels = np.ascontiguousarray(picture)
     height, width = pixels.shape[:2]
     image = QImage(pixels.data, width, height, 3 * width, QImage.Format.Format_RGB888)
-    return QIcon(QPixmap.fromImage(image.copy()))
+    return _same(QPixmap.fromImage(image.copy()))
 
 
 def patch(colour: str) -> QIcon:
     """Return a square of a colour, ``#rrggbb``."""
     pixels = QPixmap(PATCH, PATCH)
     pixels.fill(QColor(colour))
-    return QIcon(pixels)
+    return _same(pixels)
+
+
+def _same(pixels: QPixmap) -> QIcon:
+    """Return an icon that keeps its colours when its row is selected."""
+    made = QIcon(pixels)
+    made.addPixmap(pixels, QIcon.Mode.Selected)
+    return made

@@ -330,7 +330,7 @@ class Queue(QObject):
 
     def _on_scored(self) -> None:
         self._show_scoring()
-        self._panel.tell("All other images are scored; sort the table by Disagreement")
+        self._panel.tell("All other images are scored; sort the table by Disagree")
 
     def _on_failed(self, failed: Failed) -> None:
         self._show_scoring()

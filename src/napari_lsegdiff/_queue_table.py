@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, QSortFilterProxyModel, Qt
 from qtpy.QtGui import QColor, QFont, QIcon, QPixmap
+from qtpy.QtWidgets import QWidget
 
 from lsegdiff_core.project import Project
 from lsegdiff_core.project_file import STATUSES, Item
 from napari_lsegdiff._pictures import icon
+from napari_lsegdiff._text import BREAK
 from napari_lsegdiff._worker import Failed, NewestWins
 
 Index = QModelIndex | QPersistentModelIndex
@@ -24,13 +26,24 @@ TIPS = (
     "new: not looked at; predicted: the model has; edited: you have, but not accepted; accepted; skipped",
     "Disagreement of the model's samples: 0 all agree, 1 nothing in common; empty until scored",
 )
-THUMBNAIL = 44
+THUMBNAIL = 40
+MARGIN = 4  # pixels that a cell keeps free at each side of its text
+# Characters of a name that a narrow table shows, in up to three lines that are broken anywhere; names often differ in
+# their ends only, so that a longer one loses its middle.
+LONGEST = 26
 ALL = "all"
 # Thumbnails that wait to be read; whoever scrolls fast through thousands wants those on show.
 MOST_WAITING = 30
 SORT_ROLE = Qt.ItemDataRole.UserRole
 NAME_ROLE = Qt.ItemDataRole.UserRole + 1
-_COLOURS = {"edited": "#e5a50a", "accepted": "#2ec27e", "skipped": "#9a9996"}
+UNREADABLE = "unreadable"
+# Behind the words, so that these can be read in a dark and in a light theme.
+_TINTS = {
+    "edited": QColor(229, 165, 10, 64),
+    "accepted": QColor(46, 194, 126, 64),
+    "skipped": QColor(154, 153, 150, 48),
+    UNREADABLE: QColor(224, 27, 36, 64),
+}
 
 
 class QueueTable(QAbstractTableModel):
@@ -84,6 +97,11 @@ class QueueTable(QAbstractTableModel):
         """Return the number of columns."""
         return 0 if parent.isValid() else len(COLUMNS)
 
+    def widest_status(self, view: QWidget) -> int:
+        """Return the width in pixels that every status fits into."""
+        words = view.fontMetrics()
+        return 2 * MARGIN + max(words.horizontalAdvance(word) for word in (*STATUSES, UNREADABLE))
+
     def headerData(self, section: int, orientation: Qt.Orientation, role: int = 0) -> Any:  # noqa: N802
         """Return a column's title and tooltip, or a row's number."""
         if orientation == Qt.Orientation.Horizontal:
@@ -104,12 +122,13 @@ class QueueTable(QAbstractTableModel):
         if role == SORT_ROLE:
             return (name, STATUSES.index(item.status), item.disagreement)[column]
         if role == Qt.ItemDataRole.ToolTipRole:
-            return "\n".join(filter(None, (str(self._project.image(name)), item.problem, item.notes)))
+            lines = (str(self._project.image(name)), item.problem, ", ".join(item.tags), item.notes)
+            return "\n".join(filter(None, lines))
         if role == Qt.ItemDataRole.DecorationRole and column == 0:
             return self._icon(name)
-        if role == Qt.ItemDataRole.ForegroundRole and column == 1 and item.status in _COLOURS:
-            return QColor(_COLOURS[item.status])
-        if role == Qt.ItemDataRole.FontRole and name == self._current:
+        if role == Qt.ItemDataRole.BackgroundRole and column == 1:
+            return _TINTS.get(_text(item, column))
+        if role == Qt.ItemDataRole.FontRole and column == 0 and name == self._current:
             return self._bold
         return None
 
@@ -178,10 +197,11 @@ class QueueFilter(QSortFilterProxyModel):
 
 def _text(item: Item, column: int) -> str:
     if column == 1:
-        return "unreadable" if item.problem else item.status
+        return UNREADABLE if item.problem else item.status
     if column == 2:
         return "" if item.disagreement < 0 else f"{item.disagreement:.2f}"
-    return "\n".join(filter(None, (item.name, ", ".join(item.tags))))
+    name = item.name if len(item.name) <= LONGEST else f"{item.name[: LONGEST // 2]}…{item.name[-LONGEST // 2 :]}"
+    return "\n".join(filter(None, (BREAK.join(name), ", ".join(item.tags))))
 
 
 def _read_thumbnail(path: Path) -> NDArray[np.uint8]:

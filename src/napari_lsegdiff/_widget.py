@@ -131,6 +131,7 @@ class SegmentationDock(QWidget):
         parts = (opening, segment_box, self.correct, self.gallery, self.refine, self.exporter)
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)  # no frame: every pixel of a dock's width counts
+        self.tabs.tabBar().setDrawBase(False)  # a white line in a dark theme
         self.tabs.addTab(Scrolled(*parts), "Segment")
         self.tabs.addTab(Scrolled(self.annotate), "Annotate")
         self.tabs.addTab(Scrolled(self.about), "About")
@@ -138,7 +139,6 @@ class SegmentationDock(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.recovery_bar)
         layout.addWidget(self.tabs)
-        self.setMinimumWidth(320)
 
     def _connect(self) -> None:
         self.open_button.clicked.connect(self._on_open)

@@ -201,7 +201,7 @@ def _segment(cache: PredictorCache, request: Request, note: str = "") -> Generat
         note = f"{source['batch']} of {seeds} samples at once, since the GPU's memory did not suffice"
     height, width = prediction.probability.shape
     logger.info(
-        "Segmented %d x %d pixels, %d seeds, %d steps of %s on %s, %.2f s%s",
+        "Segmented %d x %d pixels, seeds: %d, steps: %d of %s on %s, %.2f s%s",
         *(width, height, seeds, total, request.sampling.sampler, source["device"], monotonic() - started),
         f"; {note}" if note else "",
     )

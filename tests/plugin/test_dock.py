@@ -16,7 +16,7 @@ from napari.utils._test_utils import read_only_mouse_event
 from napari.utils.interactions import mouse_move_callbacks, mouse_press_callbacks, mouse_release_callbacks
 from pycocotools import mask as mask_utils
 from qtpy.QtCore import QEvent, QThreadPool
-from qtpy.QtWidgets import QApplication, QFileDialog
+from qtpy.QtWidgets import QApplication, QFileDialog, QWidgetItem
 
 from lsegdiff_core.bundle import MANIFEST
 from lsegdiff_core.predictor import Predictor
@@ -472,3 +472,20 @@ def test_a_run_with_every_pass(viewer, dock, run, calls, monkeypatch):
     assert calls.denoise == 24
     assert [step for step in shown if step[1] > 1] == [(done, 24) for done in range(25)]
     assert viewer.layers["a mask"].data.any()
+
+
+def test_no_control_is_cut_in_the_narrowest_dock(dock):
+    dock.panel.say("/home/someone/" + "x" * 200)
+    dock.annotate.tell("Accepted: " + "x" * 200)
+    dock.correct.show_object(1, "pedunculated " * 20)
+    narrowest = QWidgetItem(dock).minimumSize().width()
+    pages = [dock.tabs.widget(index) for index in range(dock.tabs.count())]
+    assert max(page.minimumSizeHint().width() for page in pages) <= narrowest < 420
+
+
+def test_name_of_a_long_image_does_not_widen_the_choice(viewer, dock):
+    before = dock.images.minimumSizeHint().width()
+    viewer.add_image(np.zeros((20, 20)), name="frame" * 20)
+    assert dock.images.currentText() == "frame" * 20
+    assert dock.images.minimumSizeHint().width() == before
+    dock.images.grab()

@@ -80,7 +80,7 @@ def test_too_few_masks_teach_nothing(dock, dialog):
     project = dock.queue.project
     project.update("0", status="skipped")
     dock.annotate.learn_button.click()
-    assert "8 accepted masks on; 7 are accepted yet" in dialog.text.text()
+    assert "8 accepted masks on; so far you have accepted 7" in dialog.text.text()
     assert not dialog.start_button.isEnabled()
 
 
