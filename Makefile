@@ -18,6 +18,7 @@ demo: .venv/.app .venv/.system
 	$(BIN)/lsegdiff demo --out demo $(if $(IMAGE),--image "$(IMAGE)")
 	$(if $(DESKTOP),,$(XVFB)) $(BIN)/python -m napari_lsegdiff.demo --out demo $(if $(IMAGE),--image "$(IMAGE)") \
 		$(if $(DESKTOP),,--screenshot)
+	@echo "to go on: source .venv/bin/activate, then napari or lsegdiff"
 
 test: .venv/.test .venv/.system lint
 	$(XVFB) $(BIN)/python -m pytest
@@ -41,10 +42,12 @@ lint: .venv/.test
 	$(PYTHON) -m venv .venv
 
 .venv/.app: pyproject.toml constraints.txt | .venv/bin/python
+	@echo "setting up .venv; the first time this takes a few minutes"
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[all]"
 	touch $@
 
 .venv/.test: pyproject.toml constraints.txt | .venv/bin/python
+	@echo "setting up .venv; the first time this takes a few minutes"
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[all,test]"
 	touch $@ .venv/.app
 

@@ -101,7 +101,8 @@ def release(
         classes=config.classes,
         model=config.model,
         latent_scale=networks.latent_scale,
-        sampling=SamplingConfig(steps=1) if config.model.method == "direct" else SamplingConfig(),
+        # the training mirrors along both axes: each view is as good as the image
+        sampling=SamplingConfig(steps=1 if config.model.method == "direct" else SamplingConfig.steps, flip=True),
         threshold=0.5,
         min_confidence=min_confidence,
         training=training,

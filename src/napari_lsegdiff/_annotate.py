@@ -76,6 +76,7 @@ class AnnotatePanel(QWidget):
     def __init__(self, shortcuts: Shortcuts = DEFAULT, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._filter: QueueFilter | None = None
+        self._suggested = Path(COCO)
         self.open_button = QPushButton("Open…")
         self.open_button.setToolTip("A folder of images, a list of image files, or a project that you began")
         menu = QMenu(self.open_button)
@@ -197,6 +198,7 @@ class AnnotatePanel(QWidget):
             # a project that was begun in a folder of images bears that folder's name
             self.title.setText(project.folder.parent.name if project.folder.name == FOLDER else project.folder.name)
             self.title.setToolTip(str(project.folder))
+            self._suggested = project.folder.parent / COCO
             self.show_classes(project.classes)
         for widget in (
             self.progress,
@@ -269,6 +271,6 @@ class AnnotatePanel(QWidget):
             self.list_chosen.emit(Path(path))
 
     def _on_export(self) -> None:
-        path, _ = QFileDialog.getSaveFileName(self, "Export all accepted masks", COCO, "COCO (*.json)")
+        path, _ = QFileDialog.getSaveFileName(self, "Export all accepted masks", str(self._suggested), "COCO (*.json)")
         if path:
             self.exported.emit(Path(path).with_suffix(".json"))

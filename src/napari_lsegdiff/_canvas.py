@@ -49,6 +49,7 @@ class Canvas(QObject):
         self.image: Image | None = None
         self.reclassed = False
         self._kept: NDArray[np.integer] | None = None  # the mask as it was saved, or as the model first drew it
+        self._tool: tuple[str, float] | None = None  # mode and brush size of the mask before
         self._own: SamplingConfig | None = None  # the user's own, while the controls show that of a saved mask
         viewer.layers.events.removed.connect(self._on_removed)
 
@@ -85,7 +86,9 @@ class Canvas(QObject):
         self._session.start(self._session.job(self.image), seconds)
 
     def clear(self) -> bool:
-        """Take the image and its mask away; False if there is none."""
+        """Take the image and its mask away; False if there is none. The next mask gets the user's brush."""
+        if self.mask is not None:
+            self._tool = str(self.mask.mode), float(self.mask.brush_size)
         image, self.image = self.image, None
         if image is None:
             return False
@@ -141,13 +144,13 @@ class Canvas(QObject):
     def masked(self) -> None:
         """Take notice of a mask that the model drew; the first one needs not be saved."""
         if self._kept is None:
-            self._kept = self._pixels()
+            self._keep()
 
     def adopt(self, saved: Saved, seconds: float) -> None:
         """Show a mask that was saved, and how it was sampled; the user spent ``seconds`` on it."""
         assert self.image is not None
         adopt_saved(self._session, self.image, self._session.job(self.image).frame, saved, seconds)
-        self._kept = self._pixels()
+        self._keep()
         sampling = self._session.sampling(self._session.job(self.image))
         if sampling is None:
             self.show_own_sampling()
@@ -170,11 +173,14 @@ class Canvas(QObject):
         about = self._session.provenance(image, job.frame) or {}
         about = {**about, "image": {**about.get("image", {}), "name": project.image(name).name}}
         project.save(name, np.asarray(mask.data), self._session.strokes(job), about, accepted, self.seconds)
-        self._kept, self.reclassed = self._pixels(), False
+        self._keep()
+        self.reclassed = False
 
-    def _pixels(self) -> NDArray[np.integer] | None:
+    def _keep(self) -> None:
         mask = self.mask
-        return None if mask is None else np.array(mask.data)
+        self._kept = None if mask is None else np.array(mask.data)
+        if mask is not None and self._tool is not None:
+            (mask.mode, mask.brush_size), self._tool = self._tool, None
 
     # how it was sampled
 

@@ -94,4 +94,4 @@ class MaskFiles(QObject):
         except Exception as error:
             self.failed.emit(error)
         else:
-            self.said.emit(f"Written: {path.name}", str(path))
+            self.said.emit(f"Written: {path.name} in {path.parent.name}, with how it was made beside it", str(path))

@@ -28,7 +28,15 @@ FORMATS = {
 
 
 class RunPanel(QWidget):
-    """The Run button, which is Cancel during a run, a progress bar and one status line."""
+    """The Run button, which is Cancel during a run, a progress bar and one status line.
+
+    Attributes
+    ----------
+    said
+        Emitted with each message, and with its tooltip.
+    """
+
+    said = Signal(str, str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -47,6 +55,7 @@ class RunPanel(QWidget):
     def say(self, text: str, tooltip: str = "") -> None:
         """Show a status line; ``tooltip`` holds the whole story when there is more to it."""
         self.label.say(text, tooltip)
+        self.said.emit(text, tooltip)
 
     def show_progress(self, done: int, total: int) -> None:
         """Show ``done`` of ``total`` steps; a total of 0 means that nobody knows."""
@@ -69,7 +78,7 @@ class ExportPanel(QGroupBox):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__("Export", parent)
-        self.suggested = "mask"
+        self.suggested = Path("mask")
         self.format = QComboBox()
         for name, tip in FORMATS.items():
             self.format.addItem(name)

@@ -232,7 +232,8 @@ class Queue(QObject):
 
     def _go_on(self, following: str | None) -> None:
         if following is None:
-            self._panel.tell("No image of the table is left; choose another filter, or export")
+            done = self._project is not None and not any(map(_open_still, self._project.items.values()))
+            self._panel.tell("All images are done: press Export all…" if done else "No image is left under this filter")
         else:
             self.show(following)
 

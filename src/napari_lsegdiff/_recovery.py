@@ -111,7 +111,9 @@ def _add_alone(viewer: ViewerModel, session: Session, states: Sequence[Recovered
         known[state.frame] = {**made, "strokes": state.locked, "seconds": 0.0}
         list_objects(labels, np.unique(state.labels).tolist(), rows=state.objects)
     if not any(isinstance(other, Labels) and np.array_equal(other.data, labels.data) for other in viewer.layers):
-        viewer.add_layer(labels)
+        active = viewer.layers.selection.active
+        viewer.layers.insert(0, labels)  # below all images, so that no stroke goes there by mistake
+        viewer.layers.selection.active = active
         session.keep(labels, states)
 
 

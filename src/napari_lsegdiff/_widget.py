@@ -153,6 +153,7 @@ class SegmentationDock(QWidget):
         self._correction.adopted.connect(self._on_adopted)
         self.open_mask_button.clicked.connect(self.files.ask)
         self.files.said.connect(self.panel.say)
+        self.panel.said.connect(self.annotate.tell)
         self.files.failed.connect(self._on_error)
         self.files.opened.connect(self._on_opened)
         self._segmentation.sampled.connect(self.queue.sampled)
@@ -273,6 +274,8 @@ class SegmentationDock(QWidget):
             self.images.layer = image
         self.queue.changed(image, painted)
         self._on_mask_changed()
+        if not self.running:
+            self.panel.say("")  # what was said of the mask as it was before
         if painted and self.correct.auto.isChecked():
             self._soon.start()  # the stroke ends only after this event
 
@@ -284,7 +287,7 @@ class SegmentationDock(QWidget):
             self.queue.follow(job.image)
         self.open_mask_button.setEnabled(job is not None)
         self.exporter.button.setEnabled(job is not None and self._session.mask_layer(job.image) is not None)
-        self.exporter.suggested = "mask" if job is None else f"{Path(job.image.name).stem} mask"
+        self.exporter.suggested = Path("mask") if job is None else _mask_beside(job.image)
         morphology = None if job is None else self._session.morphology(job)
         if morphology is not None and self._arrivals.idle:
             self.refine.show_morphology(morphology)
@@ -352,3 +355,9 @@ class SegmentationDock(QWidget):
 
     def _on_shown(self, event: object = None) -> None:
         self._on_mask_changed()
+
+
+def _mask_beside(image: Image) -> Path:
+    """Return what to call the image's mask, beside its file if it has one; without a suffix."""
+    name = f"{Path(image.name).stem} mask"
+    return Path(name) if image.source.path is None else Path(image.source.path).parent / name

@@ -10,7 +10,8 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QIcon
 
-from lsegdiff_core.project import STATUSES, Project
+from lsegdiff_core.project import Project
+from lsegdiff_core.project_file import STATUSES
 from napari_lsegdiff._annotate import AnnotatePanel
 from napari_lsegdiff._queue_table import LONGEST, MARGIN, UNREADABLE, QueueTable
 from napari_lsegdiff._text import BREAK

@@ -109,7 +109,7 @@ def test_from_sample_to_file(viewer, dock, run, calls, qtbot, monkeypatch, tmp_p
         monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *args, path=path: (str(path), ""))
         dock.exporter.format.setCurrentIndex(index)
         dock.exporter.button.click()
-        assert dock.status == f"Written: {path.name}"
+        assert dock.status.startswith(f"Written: {path.name} in {path.parent.name}")
     np.testing.assert_array_equal(iio.imread(tmp_path / "binary.png"), labels.data * 255)
     with PIL.Image.open(tmp_path / "indexed.png") as indexed:
         np.testing.assert_array_equal(np.asarray(indexed), labels.data)

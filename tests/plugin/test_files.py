@@ -40,7 +40,7 @@ def corrected(viewer, dock, image, run, qtbot):
 
 def save_by_export(viewer, dock, labels, path: Path) -> None:
     dock.exporter.chosen.emit(path, "indexed-png")
-    assert dock.status == f"Written: {path.name}"
+    assert dock.status.startswith(f"Written: {path.name} in {path.parent.name}")
 
 
 def save_by_writer(viewer, dock, labels, path: Path) -> None:

@@ -105,6 +105,32 @@ def test_folder_becomes_a_project_and_its_first_image_is_segmented(user: User, f
     user.qtbot.waitUntil(lambda: statuses(user)[1] == "predicted", timeout=20_000)
 
 
+def test_the_brush_stays_in_the_hand(user: User, folder: Path):
+    user.open(folder)
+    user.mask.mode, user.mask.brush_size = "erase", 23
+    for name in ("frame_1", "frame_2"):  # one with a mask that is ready or soon comes, and one more
+        user.press(DEFAULT.next)
+        user.wait(name)
+        assert (user.mask.mode, user.mask.brush_size) == ("erase", 23)
+        assert user.viewer.layers.selection.active is user.mask
+    user.press(DEFAULT.accept)
+    user.wait("frame_3")
+    user.press(DEFAULT.previous)
+    user.wait("frame_2")
+    assert (user.mask.mode, user.mask.brush_size) == ("erase", 23)
+
+
+def test_what_a_run_says_is_said_beside_the_queue(user: User, folder: Path):
+    user.open(folder)
+    user.queue.accept()
+    user.wait("frame_1")
+    user.dock.run()
+    user.qtbot.waitUntil(lambda: not user.dock.running, timeout=20_000)
+    assert user.panel.say.text() == user.dock.status != ""
+    user.paint()
+    user.qtbot.waitUntil(lambda: user.panel.say.text() == "")
+
+
 def test_next_image_is_ready_before_it_is_asked_for(user: User, folder: Path, calls):
     user.open(folder)
     user.qtbot.waitUntil(lambda: user.queue._ahead.is_ready("frame_1"), timeout=20_000)
