@@ -253,6 +253,7 @@ class AnnotatePanel(QWidget):
     def _narrow(self) -> None:
         if self._filter is not None:
             self._filter.narrow(self.status.currentText(), self.search.text())
+            self.tell("" if self._filter.rowCount() else "No image fits; choose another filter, or empty the search")
 
     def _on_row(self, index: QModelIndex) -> None:
         self.item_chosen.emit(str(index.data(NAME_ROLE)))

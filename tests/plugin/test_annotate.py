@@ -114,3 +114,10 @@ def test_a_selected_row_keeps_its_picture(table, qtbot):
     icon = cell(table, "frame_1", NAME, Qt.ItemDataRole.DecorationRole)
     selected, normal = (icon.pixmap(20, 20, mode).toImage() for mode in (QIcon.Mode.Selected, QIcon.Mode.Normal))
     assert selected == normal
+
+
+def test_a_filter_that_nothing_fits_is_said(panel):
+    panel.search.setText("no such name")
+    assert panel.say.text().startswith("No image fits")
+    panel.search.setText("frame_1")
+    assert panel.say.text() == ""
