@@ -77,6 +77,7 @@ class AnnotatePanel(QWidget):
         super().__init__(parent)
         self._filter: QueueFilter | None = None
         self._suggested = Path(COCO)
+        self._told = False
         self.open_button = QPushButton("Open…")
         self.open_button.setToolTip("A folder of images, a list of image files, or a project that you began")
         menu = QMenu(self.open_button)
@@ -242,8 +243,14 @@ class AnnotatePanel(QWidget):
         self.object_class.setCurrentIndex(self.object_class.findText(name))
 
     def tell(self, text: str, tooltip: str = "") -> None:
-        """Show a status line."""
+        """Show a message of the queue."""
+        self._told = bool(text)
         self.say.say(text, tooltip)
+
+    def echo(self, text: str, tooltip: str = "") -> None:
+        """Show what goes with the mask on the canvas, until the next such message; one of the queue goes before it."""
+        if not self._told:
+            self.say.say(text, tooltip)
 
     @property
     def names(self) -> list[str]:

@@ -252,7 +252,7 @@ class Queue(QObject):
         assert self._project is not None
         assert self._name is not None
         if self._canvas.mask is None:
-            self._panel.tell("There is no mask yet: press Run, or wait for it")
+            self._panel.echo("There is no mask yet: press Run in the Segment tab, or wait for it")
             return False
         try:
             self._canvas.save(self._project, self._name, accepted)

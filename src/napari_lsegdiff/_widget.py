@@ -153,7 +153,7 @@ class SegmentationDock(QWidget):
         self._correction.adopted.connect(self._on_adopted)
         self.open_mask_button.clicked.connect(self.files.ask)
         self.files.said.connect(self.panel.say)
-        self.panel.said.connect(self.annotate.tell)
+        self.panel.said.connect(self.annotate.echo)
         self.files.failed.connect(self._on_error)
         self.files.opened.connect(self._on_opened)
         self._segmentation.sampled.connect(self.queue.sampled)
