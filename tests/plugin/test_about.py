@@ -87,7 +87,7 @@ def test_follows_the_model(panel, qtbot):
     panel.show_model("polyp", "cpu")
     settle(qtbot, panel)
     assert "polyp: Colon polyps" in texts(panel)
-    assert "dice_4\u00a00.8339" in panel.card.validation.text()
+    assert "dice_4\u00a00.8304" in panel.card.validation.text()
 
 
 def test_fits_a_narrow_dock(panel, qtbot):
