@@ -99,18 +99,16 @@ def measure(rounds: int, bundle: str) -> tuple[list[dict[str, Any]], Predictor]:
     generator = np.random.default_rng(0)
     rows = []
     for number in range(rounds + 2):
-        inside = np.argwhere(labels.data == 1)
-        row, column = inside[generator.integers(len(inside))]
+        value = number % 2  # a piece is added where there is none, then one is taken away
+        places = np.argwhere(labels.data == value)
+        place = tuple(places[generator.integers(len(places))])
         pause(REST)
         before = labels.data.copy()
         done.clear()
         clock.reset()
         began = perf_counter()
         # a call of `paint` ends like the release of the mouse: the undo item is complete
-        if number % 2:
-            labels.paint((row, column), 0)
-        else:
-            labels.paint((HEIGHT - row, WIDTH - column), 1)
+        labels.paint(place, 1 - value)
         painting = perf_counter() - began
         wait(lambda: bool(done))
         total = perf_counter() - began
