@@ -23,9 +23,8 @@ from napari_lsegdiff._widget import SegmentationDock
 
 DOCS = Path(__file__).parent
 LIMIT = 120
-# Of single phantoms the model is never in doubt (the pairwise IoU of eight samples is above 0.99 for the least sure of
-# 266), of two that lie over each other rarely: this is the first pair of neighbouring seeds with two hypotheses.
-DOUBTFUL_SEEDS = (46, 47)
+# Two phantoms that lie over each other: the samples agree but for a seam.
+OVERLAID_SEEDS = (46, 47)
 
 
 class Person:
@@ -111,10 +110,10 @@ def correct(person: Person) -> None:
 
 
 def compare(person: Person) -> None:
-    """Ask for several samples of an image that the model is in doubt about, and see where they agree."""
+    """Ask for several samples of an image that is hard to read, and see where they agree."""
     dock, viewer = person.dock, person.viewer
     viewer.layers.clear()
-    one, other = (draw_phantom(seed, 480, 640).image for seed in DOUBTFUL_SEEDS)
+    one, other = (draw_phantom(seed, 480, 640).image for seed in OVERLAID_SEEDS)
     viewer.add_image(((one.astype(float) + other) / 2).round().astype("uint8"), name="Doubtful polyp")
     viewer.reset_view()
     dock.choices.seeds.setValue(8)

@@ -178,8 +178,10 @@ class Ahead(QObject):
         bundle, sampling = self._choices.bundle, self.sampling or self._choices.sampling
         if bundle is None or self._fetching is not None:
             return
-        if self._scoring and len(sampling.seeds) < SCORE_SEEDS:
-            sampling = replace(sampling, seeds=tuple(range(SCORE_SEEDS)))
+        if self._scoring:
+            seeds = sampling.seeds if len(sampling.seeds) >= SCORE_SEEDS else tuple(range(SCORE_SEEDS))
+            # the mean over mirrored views would hide what samples differ in
+            sampling = replace(sampling, seeds=seeds, flip=False)
         self._fetching = loaded.name
         self._runner.fetch(Request(loaded, bundle, self._choices.device.currentText(), sampling))
 
