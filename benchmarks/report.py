@@ -428,14 +428,15 @@ def histogram(result: Row) -> None:
 
 
 def curves(logs: dict[str, Path]) -> None:
-    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    figure, axes = plt.subplots(figsize=(9, 4), layout="constrained")
+    axes.set_prop_cycle(color=plt.colormaps["tab20"].colors)
     for name, path in logs.items():
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         points = [row for row in rows if row["stage"] == "denoiser" and row["validation"]]
         dice = [row.get("dice_4", row.get("dice_1")) for row in points]
         axes.plot([row["step"] for row in points], dice, "o-", label=name)
     axes.set(xlabel="training steps", ylabel="validation Dice")
-    axes.legend()
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     figure.savefig(DOCS / "benchmarks-training.png", dpi=120)
     plt.close(figure)
 
