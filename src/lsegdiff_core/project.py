@@ -119,6 +119,11 @@ class Project:
         """
         return cls._of(folder if (folder / FILE).is_file() else folder / FOLDER, lambda: list_images(folder))
 
+    @staticmethod
+    def in_folder(folder: Path) -> bool:
+        """Whether `of_folder` would open a project rather than begin one."""
+        return (folder / FILE).is_file() or (folder / FOLDER / FILE).is_file()
+
     @classmethod
     def of_list(cls, path: Path) -> Project:
         """Open or begin the project of a text file with one image path a line, in a folder beside it.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -104,6 +104,13 @@ class Queue(QObject):
     def open_list(self, path: Path) -> None:
         """Begin a project beside a text file, for the images that it names; or go on with it."""
         self._open(partial(Project.of_list, path))
+
+    def resume(self, images: Sequence[Path]) -> None:
+        """Open the project that a folder of these image files holds, if there is one and none is open."""
+        if self._project is None:
+            folder = next((path.parent for path in images if Project.in_folder(path.parent)), None)
+            if folder is not None:
+                self.open_folder(folder)
 
     def _open(self, opened: Callable[[], Project]) -> None:
         self.close_project()

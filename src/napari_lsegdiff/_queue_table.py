@@ -199,7 +199,7 @@ def _text(item: Item, column: int) -> str:
     if column == 1:
         return UNREADABLE if item.problem else item.status
     if column == 2:
-        return "" if item.disagreement < 0 else f"{item.disagreement:.2f}"
+        return "" if item.disagreement < 0 else f"{item.disagreement:.3f}"
     name = item.name if len(item.name) <= LONGEST else f"{item.name[: LONGEST // 2]}…{item.name[-LONGEST // 2 :]}"
     return "\n".join(filter(None, (BREAK.join(name), ", ".join(item.tags))))
 

@@ -184,9 +184,12 @@ class Recovery(QObject):
     ----------
     said
         Emitted with a sentence on what was restored, or why not.
+    restored
+        Emitted with the paths of the image files whose masks are back.
     """
 
     said = Signal(str)
+    restored = Signal(list)
 
     def __init__(
         self, viewer: ViewerModel, session: Session, bar: RecoveryBar, folder: Path, parent: QObject | None = None
@@ -225,10 +228,12 @@ class Recovery(QObject):
         except LSegDiffError as error:
             self.said.emit(str(error))
             return
+        files = list(dict.fromkeys(Path(state.image.path) for state in self._recovered if state.image.path))
         if self._session.recording:  # its own journal holds by now whatever was restored
             self._on_discard()
         else:
             self._clear()
+        self.restored.emit(files)
 
     def _on_discard(self) -> None:
         paths = self._paths

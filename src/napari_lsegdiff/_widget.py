@@ -166,6 +166,7 @@ class SegmentationDock(QWidget):
         self.choices.device.currentTextChanged.connect(self._show_about)
         self.about.unload.connect(lambda: self.about.show_unloaded(self._runner.unload()))
         self._recovery.said.connect(self._on_restored)
+        self._recovery.restored.connect(self.queue.resume)
         layers, dims = self._viewer.layers, self._viewer.dims
         layers.events.removed.connect(self._on_removed)
         layers.selection.events.active.connect(self._on_active)

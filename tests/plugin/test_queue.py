@@ -615,7 +615,7 @@ def test_crash_in_the_queue_loses_no_stroke(user: User, folder: Path, journals: 
     assert "1 mask" in dock.recovery_bar.label.text()
     dock.recovery_bar.restore_button.click()
     again = User(dock, user.viewer, user.qtbot)
-    dock.queue.open_folder(folder)
+    assert dock.queue.project is not None, "what the session was working on opens again"
     user.qtbot.waitUntil(lambda: not again.panel.say.text(), timeout=20_000)  # loaded
     assert again.images == ["frame_1"]
     np.testing.assert_array_equal(again.mask.data, drawn)

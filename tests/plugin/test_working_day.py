@@ -199,7 +199,8 @@ class User:
         self.dock.choices.choose(bundle)
         assert "1 mask" in self.dock.recovery_bar.label.text()
         self.dock.recovery_bar.restore_button.click()
-        self.dock.annotate.folder_chosen.emit(folder)
+        assert self.dock.queue.project is not None
+        assert self.dock.queue.project.folder.parent == folder
 
 
 def test_a_working_day(
