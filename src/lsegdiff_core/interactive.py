@@ -157,8 +157,8 @@ def interact(
     pairs
         Images and masks.
     sampling
-        How the mask is sampled; the first one from pure noise, those after a touch without mirrored views, as the
-        plugin does: they are to come at once.
+        How the mask is sampled; the first one from pure noise, those after a touch without mirrored views
+        (`SamplingConfig.unmirrored`), as the plugin does: they are to come at once.
     method
         ``re-diffuse`` samples again under all touches so far and the current mask; ``paint`` only lays the touches
         over the first mask.
@@ -180,7 +180,7 @@ def interact(
     """
     if method not in METHODS:
         raise LSegDiffError(f"method: unknown name '{method}'; choose one of {', '.join(METHODS)}")
-    first_sampling, sampling = dataclasses.replace(sampling, strength=1.0), dataclasses.replace(sampling, flip=False)
+    first_sampling, sampling = dataclasses.replace(sampling, strength=1.0), sampling.unmirrored
     for number, pair in enumerate(pairs):
         image, truth = pair.read()
         generator = np.random.default_rng((0, number))

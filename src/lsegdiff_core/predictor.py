@@ -231,11 +231,12 @@ class Predictor:
         return encoded
 
     def effective(self, sampling: SamplingConfig) -> SamplingConfig:
-        """Return the sampling that is done: without diffusion one evaluation gives the mask, whatever was asked."""
+        """Return the sampling that is done: without diffusion one evaluation of each view is all there is to ask."""
         if self.manifest.model.method == "diffusion":
             return sampling
         strength = 1.0 if sampling.strength else 0.0
-        return replace(sampling, steps=1, sampler="ddim", seeds=sampling.seeds[:1], strength=strength)
+        seeds = tuple(sampling.seeds[first] for first, *_ in sampling.views.values())
+        return replace(sampling, steps=1, sampler="ddim", seeds=seeds, strength=strength)
 
     def steps(
         self, sampling: SamplingConfig | None = None, hints: Hints | None = None
@@ -311,22 +312,20 @@ class Predictor:
     def _pass(
         self, view: _View, sampling: SamplingConfig, hints: Hints | None, start: _Start | None, done: int
     ) -> Generator[Progress, None, NDArray[np.float32]]:
-        """Sample one view; return each seed's probability and expected probability, (2, K, S, S).
-
-        With ``flip`` both are means over the mirrored views.
-        """
+        """Sample one part of the image; return each seed's probability and expected probability, (2, K, S, S)."""
         planes = None if hints is None else hints.planes(view.geometry, self.size)
         mask = None if start is None else view.geometry.mask_to_square(start.mask, self.size) >= 0.5
         if mask is not None and start is not None and not start.strength:
             return np.broadcast_to(mask.astype(np.float32), (2, len(sampling.seeds), *mask.shape))
-        results = []
-        for rows, columns in VIEWS if sampling.flip else VIEWS[:1]:
+        results = np.empty((2, len(sampling.seeds), self.size, self.size), np.float32)
+        for (rows, columns), places in sampling.views.items():
             order = np.s_[..., ::rows, ::columns]
             cond = view.cond(rows, columns)
             if planes is not None:
                 cond = with_hints(cond, self.encode_hints(planes[order]))
+            mine = replace(sampling, seeds=tuple(sampling.seeds[place] for place in places))
             run = self._sample(
-                cond, sampling, None if mask is None else mask[order], 1.0 if start is None else start.strength
+                cond, mine, None if mask is None else mask[order], 1.0 if start is None else start.strength
             )
             squares: NDArray[np.float32] | None = None
             while squares is None:
@@ -337,8 +336,8 @@ class Predictor:
                 else:
                     done += 1
                     yield Progress(done, sampling.total_steps, view.geometry, partial(self._show, denoised, order))
-            results.append(squares[order])
-        return np.mean(results, axis=0, dtype=np.float32) if sampling.flip else results[0]
+            results[:, places] = squares[order]
+        return results
 
     def _show(self, denoised: Tensor, order: Any) -> NDArray[np.float32]:
         estimate: NDArray[np.float32] = self.decode(denoised[:1])[0][order]

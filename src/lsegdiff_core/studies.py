@@ -9,13 +9,14 @@ from lsegdiff_core.evaluation import Setting
 
 STEPS = (1, 2, 4, 10, 50)
 SAMPLERS_AT = (4, 10)
-EIGHT = tuple(range(8))
+FOUR, EIGHT = tuple(range(4)), tuple(range(8))
 
 
 def compute_settings(plain: MorphologyConfig) -> list[Setting]:
     """Return the settings that differ from a plain run of few steps in one respect each.
 
-    Step counts; samplers; eight seeds; flips; the zoomed second pass; both; no morphology, and more of it.
+    Step counts; samplers; eight seeds; four and eight that look at mirrored views; the zoomed second pass; both;
+    no morphology, and more of it.
 
     Parameters
     ----------
@@ -30,8 +31,8 @@ def compute_settings(plain: MorphologyConfig) -> list[Setting]:
         for sampler in ("heun", "dpmpp_2m", "ddpm")
     ]
     samplings += [dataclasses.replace(one, steps=steps, seeds=EIGHT) for steps in STEPS[:-1]]
-    for flip, zoom in ((True, False), (False, True), (True, True)):
-        samplings += [dataclasses.replace(one, steps=steps, flip=flip, zoom=zoom) for steps in (1, 4)]
+    for seeds, flip, zoom in ((FOUR, True, False), (EIGHT, True, False), ((0,), False, True), (FOUR, True, True)):
+        samplings += [dataclasses.replace(one, steps=steps, seeds=seeds, flip=flip, zoom=zoom) for steps in (1, 4)]
     settings = [Setting(sampling, plain) for sampling in samplings]
     bare = dataclasses.replace(plain, fill_holes=False, min_confidence=0.0)
     smooth = dataclasses.replace(plain, smooth=2.0, min_area=50)

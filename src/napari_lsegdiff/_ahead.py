@@ -180,8 +180,7 @@ class Ahead(QObject):
             return
         if self._scoring:
             seeds = sampling.seeds if len(sampling.seeds) >= SCORE_SEEDS else tuple(range(SCORE_SEEDS))
-            # the mean over mirrored views would hide what samples differ in
-            sampling = replace(sampling, seeds=seeds, flip=False)
+            sampling = replace(sampling, seeds=seeds)
         self._fetching = loaded.name
         self._runner.fetch(Request(loaded, bundle, self._choices.device.currentText(), sampling))
 

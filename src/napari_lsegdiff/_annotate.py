@@ -15,7 +15,6 @@ from qtpy.QtWidgets import (
     QHeaderView,
     QLineEdit,
     QMenu,
-    QProgressBar,
     QPushButton,
     QTableView,
     QVBoxLayout,
@@ -28,6 +27,7 @@ from lsegdiff_core.project_file import STATUSES, Item
 from napari_lsegdiff._controls import row
 from napari_lsegdiff._keys import DEFAULT, Shortcuts, written
 from napari_lsegdiff._pictures import patch
+from napari_lsegdiff._progress import ProgressBar
 from napari_lsegdiff._queue_table import ALL, NAME_ROLE, THUMBNAIL, QueueFilter, QueueTable
 from napari_lsegdiff._text import StatusLine, elided
 
@@ -85,7 +85,7 @@ class AnnotatePanel(QWidget):
         menu.addAction("Text file with one image path a line…", self._on_list)
         self.open_button.setMenu(menu)
         self.title = elided()
-        self.progress = QProgressBar()
+        self.progress = ProgressBar()
         self.progress.setFormat("%v of %m done")
         self.progress.setToolTip("Images that are accepted, skipped or unreadable")
 
@@ -219,8 +219,7 @@ class AnnotatePanel(QWidget):
 
     def show_progress(self, done: int, total: int) -> None:
         """Show how many images are accepted or skipped."""
-        self.progress.setRange(0, max(1, total))
-        self.progress.setValue(done)
+        self.progress.show_progress(done, max(1, total))
 
     def show_item(self, item: Item) -> None:
         """Show an item's tags and notes, and its row."""

@@ -10,13 +10,13 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QGroupBox,
     QHBoxLayout,
-    QProgressBar,
     QPushButton,
     QVBoxLayout,
     QWidget,
 )
 
 from lsegdiff_core.export import SUFFIXES
+from napari_lsegdiff._progress import ProgressBar
 from napari_lsegdiff._text import StatusLine
 
 # what each of the exporters' formats is
@@ -42,7 +42,7 @@ class RunPanel(QWidget):
         super().__init__(parent)
         self.button = QPushButton()
         self.button.setMinimumHeight(34)
-        self.progress = QProgressBar()
+        self.progress = ProgressBar()
         self.progress.setTextVisible(False)
         self.progress.setFixedHeight(8)
         self.label = StatusLine()
@@ -59,8 +59,7 @@ class RunPanel(QWidget):
 
     def show_progress(self, done: int, total: int) -> None:
         """Show ``done`` of ``total`` steps; a total of 0 means that nobody knows."""
-        self.progress.setRange(0, total)
-        self.progress.setValue(done)
+        self.progress.show_progress(done, total)
 
     def set_running(self, running: bool) -> None:
         """Turn the button into Cancel or back into Run."""

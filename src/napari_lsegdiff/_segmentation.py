@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from time import perf_counter
 
 from qtpy.QtCore import QObject, Signal
@@ -172,7 +171,7 @@ class Segmentation(QObject):
                 kept = redraw and hints is not None and hints.current is not None and bool(hints.current.any())
                 sampling = self._sampling.shown if kept else model.sampling
                 if redraw:
-                    sampling = replace(sampling, flip=False)  # a stroke is to be answered at once
+                    sampling = sampling.unmirrored  # a stroke is to be answered at once
                 request = Request(job, model.bundle, model.device.currentText(), sampling, hints)
                 self._set_running(job)
                 self._started = perf_counter()

@@ -461,7 +461,7 @@ def test_train_takes_method_and_seed_from_its_options(run, tiny_config: TrainCon
     assert code == 0
     manifest = read_manifest(out / "bundle")
     assert manifest.model.method == "direct"
-    assert manifest.sampling == SamplingConfig(steps=1, flip=True)
+    assert manifest.sampling == SamplingConfig(steps=1, seeds=(0, 1, 2, 3), flip=True)
     assert manifest.training["config"]["seed"] == 3
     assert run("doctor", "--bundle", out / "bundle", "--device", "cpu")[0] == 0
     shutil.rmtree(out)  # tens of megabytes, which pytest would keep

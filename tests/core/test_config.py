@@ -170,12 +170,12 @@ def test_sampling_outside_its_range_is_refused(values: dict[str, Any], message: 
 
 
 @pytest.mark.parametrize(
-    ("flip", "zoom", "total"), [(False, False, 3), (True, False, 12), (False, True, 6), (True, True, 24)]
+    ("flip", "zoom", "total"), [(False, False, 3), (True, False, 9), (False, True, 6), (True, True, 18)]
 )
 def test_every_view_and_pass_takes_all_steps(flip: bool, zoom: bool, total: int) -> None:
-    assert SamplingConfig(steps=3, flip=flip, zoom=zoom).total_steps == total
-    assert SamplingConfig(steps=3, flip=flip, zoom=zoom, strength=0.01).total_steps == total
-    assert SamplingConfig(steps=3, flip=flip, zoom=zoom, strength=0).total_steps == 0
+    assert SamplingConfig(steps=3, seeds=(5, 1, 2, 7), flip=flip, zoom=zoom).total_steps == total
+    assert SamplingConfig(steps=3, seeds=(5, 1, 2, 7), flip=flip, zoom=zoom, strength=0.01).total_steps == total
+    assert SamplingConfig(steps=3, seeds=(5, 1, 2, 7), flip=flip, zoom=zoom, strength=0).total_steps == 0
 
 
 @pytest.mark.parametrize("threshold", [0.0, 1.0, -0.1, 1.1, float("nan")])
@@ -195,3 +195,14 @@ def test_negative_length_is_refused_by_name(name: str) -> None:
     with pytest.raises(LSegDiffError, match=f"{name}: -1 is not a length"):
         MorphologyConfig(**{name: -1})
     assert getattr(MorphologyConfig(**{name: 0}), name) == 0
+
+
+def test_seeds_take_turns_at_the_views() -> None:
+    assert SamplingConfig(seeds=(6, 0, 5, 4), flip=True).views == {(-1, 1): (0,), (1, 1): (1, 3), (1, -1): (2,)}
+    assert SamplingConfig(seeds=(6, 0, 5)).views == {(1, 1): (0, 1, 2)}
+
+
+def test_a_stroke_is_answered_by_the_seeds_that_look_at_the_image_as_it_is() -> None:
+    for seeds, mirrored, answering in (((0, 1, 2, 3, 4), True, (0, 4)), ((3, 5), True, (3,)), ((3, 5), False, (3, 5))):
+        sampling = SamplingConfig(steps=2, seeds=seeds, flip=mirrored, zoom=True)
+        assert sampling.unmirrored == SamplingConfig(steps=2, seeds=answering, zoom=True)

@@ -273,11 +273,14 @@ def test_nothing_to_keep_is_drawn_from_noise(dock, image, redraw, heard):
 
 
 def test_a_redraw_answers_without_mirrored_views(dock, image, run, redraw, heard):
+    dock.choices.seeds.setValue(6)
     dock.choices.flip.setChecked(True)
     assert run(), dock.status
     assert redraw(), dock.status
-    assert [sampling.flip for sampling, _ in heard] == [True, False]
-    assert dock.choices.flip.isChecked()
+    (first, _), (again, _) = heard
+    assert (first.flip, first.seeds) == (True, tuple(range(6)))
+    assert (again.flip, again.seeds) == (False, (0, 4))
+    assert (dock.choices.flip.isChecked(), dock.choices.seeds.value()) == (True, 6)
 
 
 def test_hints_keep_to_their_frame(viewer, dock, redraw, heard):

@@ -466,6 +466,7 @@ def test_a_run_with_every_pass(viewer, dock, run, calls, monkeypatch):
     viewer.add_image(np.random.default_rng(0).integers(0, 255, (100, 120, 3), dtype=np.uint8), name="a")
     shown = []
     monkeypatch.setattr(dock.panel, "show_progress", lambda done, total: shown.append((done, total)))
+    dock.choices.seeds.setValue(4)
     dock.choices.flip.setChecked(True)
     dock.choices.zoom.setChecked(True)
     assert run(), dock.status

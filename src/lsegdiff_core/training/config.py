@@ -119,6 +119,10 @@ class LossConfig:
     recycle
         Share of the others whose noisy latent is built from the model's own prediction or from a corrupted mask
         (recycling, Fu et al., MELBA 2023).
+    candidates
+        Noises that an unprompted sample is first denoised from; only the estimate nearest to the truth is learnt from
+        (multiple choice learning, Guzman-Rivera et al., NIPS 2012). More than 1 makes seeds differ where the image
+        leaves a doubt; 1 pulls them all to the mean.
     """
 
     kl: float = 1e-3
@@ -128,8 +132,10 @@ class LossConfig:
     boundary: float = 0.0
     top: float = 0.3
     recycle: float = 0.5
+    candidates: int = 1
 
     def __post_init__(self) -> None:
+        require(self.candidates >= 1, "candidates", self.candidates, "1 or more")
         for name in ("top", "recycle"):
             require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "in [0, 1]")
 

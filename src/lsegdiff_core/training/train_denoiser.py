@@ -111,7 +111,7 @@ class DenoiserTask:
         sigma_max = self.config.model.schedule.sigma_max
         with mixed_precision(self.device):
             cond = model.encoder(image)
-            pure = noise[1] * sigma_max * self.diffusion
+            pure = self._nearest(model, cond, z0, noise[1], generator) * sigma_max * self.diffusion
             first = model.denoiser(pure, torch.full((len(mask),), sigma_max, device=self.device), cond)
             logits = self.decode(model, first)
             total, parts = self._loss(first, logits, z0, mask)
@@ -136,6 +136,24 @@ class DenoiserTask:
         loss = total + weights.auxiliary * auxiliary
         parts = {"loss": loss, **parts, "auxiliary": auxiliary}
         return loss, {name: part.item() for name, part in parts.items()}
+
+    @torch.no_grad()
+    def _nearest(
+        self, model: ConditionalDenoiser, cond: list[Tensor], z0: Tensor, noise: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """Return, for each sample, that of several noises (B, C, h, w) whose estimate is nearest to the truth ``z0``.
+
+        The first of them is given.
+        """
+        more = self.config.loss.candidates - 1 if self.diffusion else 0
+        if not more:
+            return noise
+        candidates = [noise, *torch.randn((more, *z0.shape), generator=generator).to(self.device)]
+        sigma_max = self.config.model.schedule.sigma_max
+        sigma = torch.full((len(z0),), sigma_max, device=self.device)
+        errors = [((model.denoiser(z * sigma_max, sigma, cond).float() - z0) ** 2).mean((1, 2, 3)) for z in candidates]
+        nearest = torch.stack(errors).argmin(0)
+        return torch.stack(candidates)[nearest, torch.arange(len(z0), device=self.device)]
 
     def _loss(self, predicted: Tensor, logits: Tensor, z0: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of one evaluation and its parts."""

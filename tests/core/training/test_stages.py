@@ -185,6 +185,22 @@ def test_unprompted_samples_are_denoised_from_the_top_once(tiny_config: TrainCon
     assert (second.sigma > 79.9).sum() <= 1
 
 
+def test_of_several_noises_the_one_whose_estimate_is_nearest_is_learnt_from(
+    tiny_config: TrainConfig, stores: Stores
+) -> None:
+    """The truth is 0 here, and the estimate the noise itself, so that the smallest noise is the nearest."""
+    options = {"scale": 0.0, "inner": lambda z, *_: z / 80, "recycle": 0.0}
+    (*candidates, first, _), _ = heard(tiny_config, stores, 0, candidates=3, **options)
+    assert len(candidates) == 3
+    noises = torch.stack([call.z for call in candidates])
+    sizes = noises.square().mean((2, 3, 4))
+    nearest = sizes.argmin(0)
+    assert len(nearest.unique()) == 3
+    assert torch.equal(first.z, noises[nearest, torch.arange(64)])
+    (alone, _), _ = heard(tiny_config, stores, 0, **options)
+    assert torch.equal(alone.z, noises[0]), "one noise is the first of several"
+
+
 def test_without_diffusion_only_prompted_samples_are_asked_twice(tiny_config: TrainConfig, stores: Stores) -> None:
     config = dataclasses.replace(tiny_config, model=dataclasses.replace(tiny_config.model, method="direct"))
     (only,), parts = heard(config, stores, 0)
