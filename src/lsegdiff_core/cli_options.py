@@ -30,7 +30,9 @@ Seeds = Annotated[
 ]
 Flip = Annotated[
     bool | None,
-    typer.Option("--flip/--no-flip", help="Each seed looks at the image in one of four mirrored views; the bundle's default if left out."),
+    typer.Option(
+        "--flip/--no-flip", help="Seeds take turns at the four mirrored views; the bundle's default if left out."
+    ),
 ]
 Zoom = Annotated[
     bool | None,

@@ -120,8 +120,8 @@ class SamplingConfig:
         One sample per seed; the probability is their mean.
     flip
         Each seed looks at the image in a view of its own: as it is, or mirrored along either or both axes (``VIEWS``,
-        by the seed modulo 4; test-time augmentation, Wang et al. 2019). Four seeds cover all views. Their mean is better
-        than that of four noises, and where the image leaves a doubt they differ more. Each view is encoded once.
+        by the seed modulo 4; test-time augmentation, Wang et al. 2019). Four seeds cover all views. Their mean is
+        better than that of four noises, and they differ more where the image leaves a doubt. A view is encoded once.
     zoom
         A second pass over a crop around the first mask, starting from that mask at partial strength; for lesions
         that are small in their image. Twice the time.

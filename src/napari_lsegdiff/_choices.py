@@ -147,8 +147,8 @@ class ModelChoice(QWidget):
         self.flip = QCheckBox("Mirror")
         self.zoom = QCheckBox("Zoom")
         self.flip.setToolTip(
-            "Each seed looks at the image in its own view, as it is or mirrored; from four seeds on all views are seen. "
-            "Steadier on unfamiliar images, and samples differ where the image leaves a doubt"
+            "Seeds take turns at four views of the image, as it is and mirrored: steadier on unfamiliar images, and "
+            "samples differ where the image leaves a doubt. Re-diffuse does without, to answer at once"
         )
         self.zoom.setToolTip(
             "A second pass over a crop around the first mask, starting from it; for small lesions, twice the time"
@@ -166,7 +166,7 @@ class ModelChoice(QWidget):
             ),
             ("Steps", self.steps, "Sampler steps, 1 to 50; more take longer"),
             ("Sampler", self.sampler, "How noise becomes a mask; heun evaluates the network twice a step"),
-            ("Seeds", self.seeds, "Number of samples: the probability is their mean, where they differ is a doubt; time grows with it"),
+            ("Seeds", self.seeds, "Number of samples, which the time grows with; the probability is their mean"),
         ):
             form.addRow(text, widget)
             widget.setToolTip(tip)
