@@ -14,6 +14,7 @@ from napari_lsegdiff._correction import Correction
 from napari_lsegdiff._jobs import Job, Refined
 from napari_lsegdiff._landing import Landing
 from napari_lsegdiff._panels import RunPanel
+from napari_lsegdiff._progress import Paced
 from napari_lsegdiff._runner import Runner
 from napari_lsegdiff._session import Session
 from napari_lsegdiff._worker import Devices, Failed, Finished, Preview, Request, Stage, Update
@@ -70,6 +71,7 @@ class Segmentation(QObject):
         self._again = False  # a stroke came when the run could not be stopped any more
         self._started = 0.0
         self._note = ""  # what a run has to say beside its mask
+        self._stages = Paced(self._show_stage, self)
         runner.updated.connect(self._on_update)
 
     @property
@@ -186,8 +188,7 @@ class Segmentation(QObject):
         elif self._running is None:
             return
         elif isinstance(update, Stage):
-            self._panel.say(update.text)
-            self._panel.show_progress(update.done, update.total)
+            self._stages(update)
         elif isinstance(update, Preview):
             self._correction.preview(self._running, update)
         elif isinstance(update, Failed):
@@ -215,7 +216,12 @@ class Segmentation(QObject):
             self._again = False
             self.redraw()
 
+    def _show_stage(self, stage: Stage) -> None:
+        self._panel.say(stage.text)
+        self._panel.show_progress(stage.done, stage.total)
+
     def _set_running(self, job: Job | None) -> None:
+        self._stages.drop()
         self._running = job
         self._landing = None
         self._panel.set_running(job is not None)

@@ -1,0 +1,36 @@
+from qtpy.QtCore import QObject
+
+from napari_lsegdiff._progress import PACE, Paced, ProgressBar
+
+
+def test_the_first_is_shown_at_once_and_of_those_that_follow_quickly_the_newest(qtbot):
+    shown, owner = [], QObject()
+    paced = Paced(shown.append, owner)
+    for number in range(5):
+        paced(number)
+    assert shown == [0]
+    qtbot.waitUntil(lambda: len(shown) > 1)
+    assert shown == [0, 4]
+    qtbot.wait(2 * PACE)
+    paced(5)
+    assert shown == [0, 4, 5], "after a while the next is a first one again"
+
+
+def test_what_was_dropped_never_comes_and_the_next_is_shown_at_once(qtbot):
+    shown, owner = [], QObject()
+    paced = Paced(shown.append, owner)
+    for text in ("first", "late"):
+        paced(text)
+    paced.drop()
+    paced("new")
+    qtbot.wait(2 * PACE)
+    assert shown == ["first", "new"]
+
+
+def test_the_bar_shows_what_it_is_told(qtbot):
+    bar = ProgressBar()
+    qtbot.addWidget(bar)
+    bar.show_progress(3, 8)
+    assert (bar.value(), bar.maximum(), bar.updatesEnabled()) == (3, 8, True)
+    bar.show_progress(0, 0)
+    assert (bar.minimum(), bar.maximum()) == (0, 0)
