@@ -211,19 +211,22 @@ def compute() -> Iterable[str]:
 def samples() -> Iterable[str]:
     yield "## Samples\n"
     yield (
-        "Eight seeds an image. The worst quartile are the images of lowest Dice; a sample is judged without "
-        "refinement, and the best one is chosen with the truth.\n"
+        "Eight seeds an image: with `flip` each looks at one of the four mirrored views, without it only the noise "
+        "differs. The worst quartile are the images of lowest Dice; a sample is judged without refinement, and the "
+        "best one is chosen with the truth.\n"
     )
     rows, sources = [], []
     for folder, name, result in measured("seeds8-"):
         sources.append(result)
-        images = sorted(result["images"], key=lambda row: row["dice"])
-        for part, chosen in (("all", images), ("worst quartile", images[: len(images) // 4])):
-            means = [
-                statistics.mean(row[column] for row in chosen) for column in ("dice", "single", "best", "agreement")
-            ]
-            values = [f"{mean:.4f}" for mean in means]
-            rows.append([folder.name, name, describe(result["summary"][0]), part, *values])
+        for setting in result["summary"]:
+            same = [row for row in result["images"] if row["steps"] == setting["steps"]]
+            images = sorted(same, key=lambda row: row["dice"])
+            for part, chosen in (("all", images), ("worst quartile", images[: len(images) // 4])):
+                means = [
+                    statistics.mean(row[column] for row in chosen) for column in ("dice", "single", "best", "agreement")
+                ]
+                values = [f"{mean:.4f}" for mean in means]
+                rows.append([folder.name, name, describe(setting), part, *values])
     head = ["model", "list", "setting", "images", "mean of 8", "single samples", "best sample", "pairwise IoU"]
     yield table("", head, rows, sources)
 
