@@ -23,7 +23,7 @@ from napari_lsegdiff._widget import SegmentationDock
 
 DOCS = Path(__file__).parent
 LIMIT = 120
-# Two phantoms that lie over each other: the samples agree but for a seam.
+# Two phantoms that lie over each other: the samples disagree on what is one polyp.
 OVERLAID_SEEDS = (46, 47)
 
 

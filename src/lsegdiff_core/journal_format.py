@@ -16,8 +16,10 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-VERSION = 1
+VERSION = 2
 HEADER = {"lsegdiff-journal": VERSION}
+# 1 does not know samples; a program that knows only 1 lets journals of 2 alone
+READABLE = [{"lsegdiff-journal": version} for version in (1, VERSION)]
 # What stands in ``locked`` where the user has not drawn.
 NO_STROKE = -1
 
@@ -40,6 +42,8 @@ class ImageId:
         What opened the file; None if unknown.
     shape
         Leading frame axes, height and width; no colour axis.
+    sample
+        The plugin and the key of the sample that it was opened as; None for any other image.
     """
 
     number: int
@@ -47,6 +51,7 @@ class ImageId:
     path: str | None
     reader: str | None
     shape: tuple[int, ...]
+    sample: tuple[str, str] | None = None
 
 
 class Values(NamedTuple):
@@ -219,8 +224,7 @@ def _follow(
     record: dict[str, Any], histories: dict[int, dict[Frame, _History]], objects: dict[int, list[dict[str, Any]]]
 ) -> None:
     """Take in one line, or raise before anything has changed."""
-    about = record["image"]
-    image = ImageId(**{**about, "number": int(about["number"]), "shape": tuple(map(int, about["shape"]))})
+    image = _image(record["image"])
     table = objects.setdefault(image.number, [])
     if "forget" in record:
         histories.pop(image.number, None)
@@ -243,6 +247,16 @@ def _follow(
         history.locks.append(locks)
         if "origins" in record:
             history.origins = origins
+
+
+def _image(about: dict[str, Any]) -> ImageId:
+    sample = about.get("sample")
+    known = {
+        "number": int(about["number"]),
+        "shape": tuple(map(int, about["shape"])),
+        "sample": None if sample is None else (str(sample[0]), str(sample[1])),
+    }
+    return ImageId(**{**about, **known})
 
 
 def compacted(path: Path) -> Iterator[dict[str, Any]]:
@@ -268,6 +282,6 @@ def is_journal(path: Path) -> bool:
 
 def _is_header(line: bytes) -> bool:
     try:
-        return bool(json.loads(line) == HEADER)
+        return json.loads(line) in READABLE
     except ValueError:
         return False

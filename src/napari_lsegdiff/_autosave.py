@@ -39,7 +39,8 @@ class Autosave:
         """Return what the log of the image's new mask layer must call; its table of objects is followed as well."""
         journal, source = self._journal, image.source
         path = None if source.path is None else str(source.path)
-        known = ImageId(next(self._numbers), image.name, path, source.reader_plugin, shape_of(image))
+        number, shape = next(self._numbers), shape_of(image)
+        known = ImageId(number, image.name, path, source.reader_plugin, shape, source.sample)
         self._know(labels, known)
 
         def moved(frame: Frame, pixels: Values | None, locks: Values | None, origins: Origins | None) -> None:

@@ -14,25 +14,25 @@ DOCK_NAME = "LSegDiff (LSegDiff)"
 
 def segment(viewer: napari.viewer.Viewer) -> None:
     """Open the dock to segment an image."""
-    _open(viewer, "Segment")
+    open_dock(viewer, "Segment")
 
 
 def annotate(viewer: napari.viewer.Viewer) -> None:
     """Open the dock to annotate a folder of images."""
-    _open(viewer, "Annotate")
+    open_dock(viewer, "Annotate")
 
 
 def export(viewer: napari.viewer.Viewer) -> None:
     """Ask where to write the mask of the chosen image; without a mask the dock says so."""
-    dock = _open(viewer, "Segment")
+    dock = open_dock(viewer, "Segment")
     if dock.exporter.button.isEnabled():
         dock.exporter.button.click()
     else:
         dock.panel.say("There is no mask to export: choose an image and press Run first")
 
 
-def _open(viewer: napari.viewer.Viewer, tab: str) -> SegmentationDock:
-    """Show the viewer's dock with one of its tabs in front; it is made when there is none."""
+def open_dock(viewer: napari.viewer.Viewer, tab: str) -> SegmentationDock:
+    """Show the viewer's dock with one of its tabs in front, by its title; it is made when there is none."""
     # a command gets a proxy, whose layers are proxies too and never identical to one another
     viewer = getattr(viewer, "__wrapped__", viewer)
     found = (widget for widget in viewer.window.dock_widgets.values() if isinstance(widget, SegmentationDock))

@@ -143,7 +143,7 @@ class Gallery(QGroupBox):
         self.agreement.toggled.connect(self.agreement_shown)
         self.clear()
 
-    def clear(self, text: str = "Choose several seeds and press Run to see what else the model holds possible") -> None:
+    def clear(self, text: str = "Run with several seeds shows here what else the model holds possible") -> None:
         """Show no hypotheses, and why."""
         self.list.clear()
         self.list.hide()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -60,30 +60,38 @@ def recover(viewer: ViewerModel, session: Session, recovered: Sequence[Recovered
 def _image(viewer: ViewerModel, wanted: ImageId, taken: dict[Image, ImageId]) -> Image:
     """Return the layer of an image, opened if need be; an `LSegDiffError` says why there is none."""
     layers = [layer for layer in viewer.layers if _fits(layer, wanted, taken)]
-    found = next((layer for layer in layers if wanted.path is not None and _path(layer) == wanted.path), None)
-    if found is None and wanted.path is not None and Path(wanted.path).exists():
-        return _open(viewer, wanted, taken)
+    path, sample = wanted.path, wanted.sample
+    found = next((layer for layer in layers if path is not None and _path(layer) == path), None)
+    if found is None and path is not None and Path(path).exists():
+        return _open(viewer, wanted, taken, path, lambda: viewer.open(path, plugin=wanted.reader or "napari"))
     # the file has gone, but the user may have opened it from another place
     found = found or next((layer for layer in layers if layer.name == wanted.name), None)
+    # a sample that was given another name
+    found = found or next((layer for layer in layers if sample is not None and layer.source.sample == sample), None)
+    if found is None and sample is not None:
+        return _open(viewer, wanted, taken, f"sample {sample[1]}", lambda: viewer.open_sample(*sample))
     if found is None:
-        gone = "was no file" if wanted.path is None else f"{wanted.path} is gone"
+        gone = "was no file" if path is None else f"{path} is gone"
         raise LSegDiffError(f"{wanted.name} ({gone})")
     return found
 
 
-def _open(viewer: ViewerModel, wanted: ImageId, taken: dict[Image, ImageId]) -> Image:
+def _open(
+    viewer: ViewerModel, wanted: ImageId, taken: dict[Image, ImageId], what: str, add: Callable[[], object]
+) -> Image:
+    """Return the layer that ``add`` brings of ``what``; an `LSegDiffError` says why there is none."""
     before = set(viewer.layers)
     try:
-        viewer.open(str(wanted.path), plugin=wanted.reader or "napari")
+        add()
     except Exception as error:  # readers raise whatever they like
-        raise LSegDiffError(f"{wanted.name} ({wanted.path} cannot be opened)") from error
+        raise LSegDiffError(f"{wanted.name} ({what} cannot be opened)") from error
     new = [layer for layer in viewer.layers if layer not in before]
     for layer in new:
         if _fits(layer, wanted, taken):
             return layer
     for layer in new:
         viewer.layers.remove(layer)
-    raise LSegDiffError(f"{wanted.name} ({wanted.path} has another size now)")
+    raise LSegDiffError(f"{wanted.name} ({what} has another size now)")
 
 
 def _fits(layer: object, wanted: ImageId, taken: dict[Image, ImageId]) -> bool:

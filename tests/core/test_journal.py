@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,24 @@ def test_round_trip(book: Journal) -> None:
     np.testing.assert_array_equal(state.labels, labels)
     np.testing.assert_array_equal(state.locked, locked)
     assert (state.labels.dtype, state.locked.dtype) == (np.uint8, np.int32)
+
+
+def test_sample_comes_back_and_older_journals_know_none(tmp_path: Path) -> None:
+    book = Journal(tmp_path)
+    sample = replace(IMAGE, path=None, reader=None, sample=("plugin", "polyp"))
+    book.record(sample, (), painted(slice(0, 2), slice(0, 2), 1))
+    path = die(book)
+    (state,) = read_journal(path)
+    assert state.image == sample
+    header, line = path.read_text(encoding="utf-8").splitlines()
+    record = json.loads(line)
+    del record["image"]["sample"]
+    header = header.replace("2", "1")
+    path.write_text(f"{header}\n{json.dumps(record)}\n", encoding="utf-8")
+    assert crashed(tmp_path) == [path]
+    (older,) = read_journal(path)
+    assert older.image == replace(sample, sample=None)
+    np.testing.assert_array_equal(older.labels, state.labels)
 
 
 def test_large_ids_frames_and_masks_that_were_taken_back(tmp_path: Path) -> None:
@@ -275,7 +294,7 @@ def test_nonsense_in_the_folder(tmp_path: Path, book: Journal) -> None:
     (folder / "notes.txt").write_text("not mine")
     (folder / "empty.journal").touch()
     (folder / "noise.journal").write_bytes(np.random.default_rng(0).bytes(5000))
-    (folder / "newer.journal").write_text('{"lsegdiff-journal":2}\n{}\n')
+    (folder / "newer.journal").write_text('{"lsegdiff-journal":3}\n{}\n')
     (folder / "list.journal").write_text("[1]\n")
     (folder / "folder.journal").mkdir()
     before = {path.name for path in folder.iterdir()}

@@ -51,6 +51,16 @@ def test_round_trip(format: str, by_sidecar: bool, tmp_path: Path):
     assert "strokes" not in saved.provenance
 
 
+@pytest.mark.parametrize("number", [0, -1])
+def test_coco_object_whose_id_is_none_is_not_lost_in_silence(number: int, tmp_path: Path):
+    mask, _ = export_labels(two_objects(), tmp_path / "x.json", "coco", {})
+    data = json.loads(mask.read_text(encoding="utf-8"))
+    data["annotations"][0]["id"] = number
+    mask.write_text(json.dumps(data), encoding="utf-8")
+    with pytest.raises(LSegDiffError, match=f"x.json: cannot be read as COCO .*id {number}: ids begin at 1"):
+        read_saved(mask)
+
+
 @pytest.mark.parametrize("format", list(EXPORTERS))
 def test_every_format_can_be_read_back(format: str, tmp_path: Path):
     mask, _ = export_labels(two_objects() > 0, tmp_path / f"x{SUFFIXES[format]}", format, {"objects": [{"id": 1}]})

@@ -283,6 +283,14 @@ def test_a_redraw_answers_without_mirrored_views(dock, image, run, redraw, heard
     assert (dock.choices.flip.isChecked(), dock.choices.seeds.value()) == (True, 6)
 
 
+def test_a_redraw_of_one_sample_does_not_ask_for_seeds_that_are_there(dock, image, run, redraw):
+    dock.choices.seeds.setValue(4)
+    dock.choices.flip.setChecked(True)
+    assert run(), dock.status
+    assert redraw(), dock.status
+    assert dock.gallery.say.text() == "Run with several seeds shows here what else the model holds possible"
+
+
 def test_hints_keep_to_their_frame(viewer, dock, redraw, heard):
     viewer.add_image(np.full((3, 60, 80), 120, np.uint8), name="stack")
     viewer.dims.set_current_step(0, 1)

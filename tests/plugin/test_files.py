@@ -129,6 +129,31 @@ def test_what_cannot_be_opened_is_said_in_one_line(viewer, dock, tmp_path):
     assert [layer.name for layer in viewer.layers] == ["a"]
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("list.json", "[]", "list.json: cannot be read as COCO annotations of one image"),
+        ("list.provenance.json", "[]", "list.provenance.json: expected an object with named fields"),
+        ("empty.json", "", "empty.json: not valid JSON"),
+        ("empty.png", "", "empty.png: cannot be read as a PNG; mend it"),
+        ("gone.json", None, "gone.json: cannot be read (No such file or directory)"),
+        ("gone.png", None, "gone.png: no such file"),
+        ("folder.json", "/", "folder.json: cannot be read ("),
+        ("folder.png", "/", "folder.png: no such file, or not readable ("),
+    ],
+)
+def test_what_is_no_mask_is_said_by_name(viewer, dock, tmp_path, name, content, said):
+    path = tmp_path / name
+    if content == "/":
+        path.mkdir()
+    elif content is not None:
+        path.write_text(content)
+    viewer.add_image(np.zeros((30, 40), np.uint8), name="a")
+    dock.files.open(path)
+    assert said in dock.status
+    assert [layer.name for layer in viewer.layers] == ["a"]
+
+
 def test_object_that_is_there_is_selected(viewer, dock, tmp_path):
     viewer.add_image(np.zeros((30, 40), np.uint8), name="a")
     mask = np.zeros((30, 40), np.uint8)

@@ -46,6 +46,7 @@ def test_manifest_is_valid():
     contributions = manifest.contributions
     named = [
         *(item.command for items in contributions.menus.values() for item in items),
+        *(item.command for item in contributions.readers),
         *(item.command for item in contributions.writers),
         *(item.command for item in contributions.sample_data),
     ]

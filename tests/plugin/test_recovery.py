@@ -26,9 +26,11 @@ from napari_lsegdiff._jobs import Refined
 from napari_lsegdiff._layers import UNLOCKED, MaskLog
 from napari_lsegdiff._objects import METADATA, Origin
 from napari_lsegdiff._recovery import Recovery, RecoveryBar, recover
+from napari_lsegdiff._sample_data import NAME, synthetic_polyp
 from napari_lsegdiff._session import Session
 
 SHAPE = (40, 50)
+SAMPLE = ("napari-lsegdiff", "synthetic_polyp")
 PROVENANCE = {"bundle": {"name": "tiny"}, "classes": ["polyp"], "morphology": {"threshold": 0.5}}
 
 
@@ -64,10 +66,11 @@ def die(journal: Journal) -> Path:
 
 @pytest.fixture(autouse=True)
 def _readers() -> None:
-    """napari's own readers, which a viewer without a window does not load."""
+    """napari's own readers and our samples, which a viewer without a window does not load."""
     manager = PluginManager.instance()
-    if "napari" not in manager._manifests:
-        manager.register(PluginManifest.from_distribution("napari"))
+    for name in ("napari", "napari-lsegdiff"):
+        if name not in manager._manifests:
+            manager.register(PluginManifest.from_distribution(name))
 
 
 @pytest.fixture
@@ -118,6 +121,8 @@ def state(session: Session, image: Image) -> tuple[object, ...]:
 
 # a killed process
 
+can_kill = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system kills otherwise")
+
 CHILD = """
 import json, os, signal, sys
 from pathlib import Path
@@ -133,8 +138,8 @@ _initialize_plugins()
 folder, picture, end = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 viewer = ViewerModel()
 session = Session(viewer, journal=journal.Journal(folder))
-(image,) = viewer.open(picture, plugin="napari")
-mask = np.zeros((40, 50), bool)
+(image,) = viewer.open(picture, plugin="napari") if Path(picture).exists() else viewer.open_sample(*picture.split())
+mask = np.zeros(image.data.shape[:2], bool)
 mask[10:30, 10:30] = True
 provenance = {"classes": ["polyp"], "morphology": {"threshold": 0.5}}
 assert session.write(Refined(session.job(image), mask, Origin(session.accept(session.job(image), None), provenance)))
@@ -171,16 +176,20 @@ else:
 """
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system kills otherwise")
-@pytest.mark.parametrize("end", ["stroke", "write", "rewriting"])
-def test_kill_and_restore(end: str, tmp_path: Path, picture: Path, session: Session) -> None:
-    folder = tmp_path / "journal"
+def killed(folder: Path, picture: str, end: str) -> list[Recovered]:
+    """What a session on ``picture``, a path or the two words of a sample, leaves when it is killed."""
     done = subprocess.run(
-        [sys.executable, "-c", CHILD, str(folder), str(picture), end], capture_output=True, text=True, env=os.environ
+        [sys.executable, "-c", CHILD, str(folder), picture, end], capture_output=True, text=True, env=os.environ
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
     (path,) = crashed(folder)
-    recovered = read_journal(path)
+    return read_journal(path)
+
+
+@can_kill
+@pytest.mark.parametrize("end", ["stroke", "write", "rewriting"])
+def test_kill_and_restore(end: str, tmp_path: Path, picture: Path, session: Session) -> None:
+    recovered = killed(tmp_path / "journal", str(picture), end)
     expected = np.load(tmp_path / "expected.npz")
     assert expected["labels"].max() == 2
     if end == "rewriting":  # the redo was written, only the rewriting was not ended
@@ -205,6 +214,21 @@ def test_kill_and_restore(end: str, tmp_path: Path, picture: Path, session: Sess
     write(session, image, np.ones(SHAPE, bool))
     locked = expected["locked"]
     np.testing.assert_array_equal(labels.data[locked != UNLOCKED], locked[locked != UNLOCKED])
+
+
+@can_kill
+def test_kill_and_restore_a_sample(tmp_path: Path, session: Session) -> None:
+    recovered = killed(tmp_path / "journal", " ".join(SAMPLE), "stroke")
+    expected = np.load(tmp_path / "expected.npz")
+    viewer = session._viewer
+    for _ in range(2):
+        assert recover(viewer, session, recovered) == "Restored 1 mask"
+        image, labels = viewer.layers
+        np.testing.assert_array_equal(image.data, synthetic_polyp()[0][0])
+        assert image.source.sample == SAMPLE
+        assert session.mask_layer(image) is labels
+        np.testing.assert_array_equal(labels.data, expected["labels"])
+        np.testing.assert_array_equal(session.strokes(session.job(image)), expected["locked"])
 
 
 # within one process
@@ -450,6 +474,35 @@ def test_a_moved_file_is_found_by_name_and_size(session: Session, lost: list[Rec
     image.name = "polyp"
     assert recover(viewer, session, lost) == "Restored 1 mask"
     assert session.mask_layer(image) is not None
+
+
+@pytest.fixture
+def lost_sample(recorded: Session, journal: Journal) -> list[Recovered]:
+    """The mask of a sample, whose layer was given another name."""
+    (image,) = recorded._viewer.open_sample(*SAMPLE)
+    image.name = "mine"
+    write(recorded, image, np.ones(image.data.shape[:2], bool))
+    return read_journal(journal.path)
+
+
+def test_a_sample_that_is_open_is_taken_whatever_its_name(session: Session, lost_sample: list[Recovered]) -> None:
+    viewer = session._viewer
+    viewer.open_sample(*SAMPLE)
+    for _ in range(2):
+        assert recover(viewer, session, lost_sample) == "Restored 1 mask"
+        assert [layer.name for layer in viewer.layers] == [NAME, f"{NAME} mask"]
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [({"sample": ("no-plugin", "polyp")}, "sample polyp cannot be opened"), ({"sample": None}, "was no file")],
+)
+def test_a_sample_that_cannot_be_had_is_said(
+    session: Session, lost_sample: list[Recovered], change: dict[str, object], why: str
+) -> None:
+    lost = [replace(state, image=replace(state.image, **change)) for state in lost_sample]
+    assert recover(session._viewer, session, lost).endswith(f"without an image: mine ({why})")
+    assert [layer.name for layer in session._viewer.layers] == ["mine mask"]
 
 
 @pytest.mark.parametrize("why", ["is gone", "cannot be opened", "has another size now"])

@@ -97,6 +97,8 @@ def decode(dataset: Any) -> NDArray[np.integer]:
     (image,) = dataset["images"]
     labels = np.zeros((image["height"], image["width"]), np.int32)
     for annotation in dataset["annotations"]:
+        if annotation["id"] < 1:  # 0 is the background
+            raise ValueError(f"id {annotation['id']}: ids begin at 1")
         inside = np.asarray(coco_mask.decode(annotation["segmentation"]), dtype=np.bool_)
         labels[inside] = annotation["id"]
     return labels
