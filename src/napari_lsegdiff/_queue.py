@@ -47,6 +47,8 @@ class Queue(QObject):
 
     Attributes
     ----------
+    kept
+        False once something has left the canvas that could not be saved.
     wanted
         Emitted with the image layer on the canvas when it has no mask yet and needs a run.
     reclassed
@@ -69,12 +71,14 @@ class Queue(QObject):
         super().__init__(parent)
         self._session, self._runner, self._panel = session, runner, panel
         self._sampling, self._refine = sampling, refine
+        self.kept = True
         self._project: Project | None = None
         self._table: QueueTable | None = None
         self._name: str | None = None  # of the item on the canvas
         self._coming: str | None = None  # of the one on its way there
         self._ahead: Ahead | None = None
         self._canvas = Canvas(viewer, session, sampling, self)
+        self._canvas.leaving.connect(self._on_leaving)
         self._classes = ClassChoice(session, panel, lambda: (self._project, self._canvas.image), self)
         self._classes.chosen.connect(self._on_class_chosen)
         self._classes.edited.connect(self.reclassed)
@@ -113,6 +117,8 @@ class Queue(QObject):
                 self.open_folder(folder)
 
     def _open(self, opened: Callable[[], Project]) -> None:
+        if not self._keep():
+            return
         self.close_project()
         try:
             self._project = opened()
@@ -135,9 +141,10 @@ class Queue(QObject):
         first = first or next((name for name, item in items.items() if _open_still(item)), None)
         self.show(first or next(iter(items)))
 
-    def close_project(self) -> None:
-        """Save what is on the canvas and let go of the project."""
-        if self._keep():
+    def close_project(self) -> bool:
+        """Save what is on the canvas and let go of the project; False if it could not be saved and stays there."""
+        kept = self._keep()
+        if kept:
             self._canvas.clear()
         if self._project is not None:
             self._project.close()
@@ -150,10 +157,11 @@ class Queue(QObject):
         self._session.classes = ()
         self._panel.show_project(None, None)
         self._show_scoring()
+        return kept
 
     def close(self) -> None:
         """Save and stop."""
-        self.close_project()
+        self.kept &= self.close_project()
         self._classes.close()
         self._canvas.close()
 
@@ -254,6 +262,12 @@ class Queue(QObject):
             return False
         self._update_seconds()
         return True
+
+    def _on_leaving(self) -> None:
+        if not self._keep():
+            self.kept = False
+            if self._canvas.mask is not None:
+                self._session.hold(self._canvas.mask)
 
     def _save(self, accepted: bool) -> bool:
         assert self._project is not None

@@ -15,6 +15,7 @@ import PIL.Image
 import pytest
 
 from lsegdiff_core.classes import DEFAULT_CLASSES, ObjectClass
+from lsegdiff_core.journal import crashed, read_journal
 from lsegdiff_core.project import FOLDER, Project
 from lsegdiff_core.project_file import FILE
 from napari_lsegdiff._class_editor import COUNTING, NAME, OBJECTS, ClassEditor
@@ -90,6 +91,11 @@ def user(dock, viewer, qtbot, folder: Path) -> User:
     yield someone
     if someone.queue.project is not None:
         someone.queue.close_project()
+
+
+def full_disk(*_: object, **__: object) -> None:
+    """Stands in for a method that writes."""
+    raise OSError(28, "No space left on device")
 
 
 def statuses(user: User) -> list[str]:
@@ -556,11 +562,7 @@ def test_project_file_edited_while_it_is_open_is_written_anew(user: User, folder
 def test_full_disk_keeps_the_image_on_the_canvas(user: User, folder: Path, monkeypatch: pytest.MonkeyPatch):
     user.open(folder)
     user.paint(2, 3)
-
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
     for key in (DEFAULT.accept, DEFAULT.next):
         user.press(key)
         assert "No space left on device" in user.panel.say.text()
@@ -622,3 +624,55 @@ def test_crash_in_the_queue_loses_no_stroke(user: User, folder: Path, journals: 
     again.press(DEFAULT.accept)
     np.testing.assert_array_equal(iio.imread(folder / FOLDER / "masks" / "frame_1.png", mode="P"), drawn)
     dock.queue.close_project()
+
+
+# closing
+
+
+@pytest.mark.parametrize("how", ["dock", "script"])
+@pytest.mark.parametrize("why", ["full disk", "folder gone"])
+def test_what_cannot_be_saved_at_the_end_can_be_restored(
+    user: User, folder: Path, journals: Path, monkeypatch: pytest.MonkeyPatch, why: str, how: str
+):
+    user.open(folder)
+    user.paint(2, 3)
+    drawn = user.mask.data.copy()
+    if why == "full disk":
+        monkeypatch.setattr(Path, "write_bytes", full_disk)
+    else:
+        folder.rename(folder.with_name("taken out"))
+    if how == "dock":
+        user.viewer.window.remove_dock_widget(user.dock)
+    else:
+        user.viewer.close()  # takes the layers away first
+    (journal,) = crashed(journals)
+    (state,) = read_journal(journal)
+    np.testing.assert_array_equal(state.labels, drawn)
+    assert state.image.name == "frame_0"
+
+
+def test_what_was_saved_at_the_end_needs_no_restoring(user: User, folder: Path, journals: Path):
+    user.open(folder)
+    user.paint(2, 3)
+    user.viewer.close()
+    assert (folder / FOLDER / "drafts" / "frame_0.png").is_file()
+    assert crashed(journals) == []
+    assert not list(journals.iterdir())
+
+
+def test_other_folder_is_not_opened_before_the_mask_is_saved(
+    user: User, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    user.open(folder)
+    user.paint(2, 3)
+    other = tmp_path / "other"
+    shutil.copytree(folder, other, ignore=shutil.ignore_patterns(FOLDER))
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_bytes", full_disk)
+        user.panel.folder_chosen.emit(other)
+    assert "No space left on device" in user.panel.say.text()
+    assert user.queue.project.folder == folder / FOLDER
+    assert user.mask.data[2, 3] == 1
+    user.panel.folder_chosen.emit(other)
+    assert user.queue.project.folder == other / FOLDER
+    assert (folder / FOLDER / "drafts" / "frame_0.png").is_file()
