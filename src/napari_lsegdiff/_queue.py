@@ -77,6 +77,7 @@ class Queue(QObject):
         self._name: str | None = None  # of the item on the canvas
         self._coming: str | None = None  # of the one on its way there
         self._ahead: Ahead | None = None
+        self._news = ""  # what is to be said of the project when its first image is shown
         self._canvas = Canvas(viewer, session, sampling, self)
         self._canvas.leaving.connect(self._on_leaving)
         self._classes = ClassChoice(session, panel, lambda: (self._project, self._canvas.image), self)
@@ -133,6 +134,7 @@ class Queue(QObject):
         self._ahead.failed.connect(self._on_failed)
         self._ahead.scored.connect(self._on_scored)
         self._session.classes = self._project.classes
+        self._news = _new_images(self._project.added)
         self._panel.show_project(self._project, self._table)
         self._show_progress()
         items = self._project.items
@@ -301,7 +303,8 @@ class Queue(QObject):
         if item.problem:  # by now it can be read
             self._update(problem="")
         self._panel.show_item(item)
-        self._panel.tell("")
+        self._panel.tell(self._news)
+        self._news = ""
         self._show_mask(loaded, self._ahead.take(name))
         self._prepare()
 
@@ -314,6 +317,8 @@ class Queue(QObject):
         if saved is not None and saved.labels.shape == loaded.pixels.shape[:2]:
             self._canvas.adopt(saved, self._project.items[loaded.name].seconds)
             self._ahead.sampling = self._canvas.own_sampling
+            if saved.note:
+                self._panel.tell(saved.note)
             return
         if saved is not None:
             self._panel.tell(f"The saved mask of {loaded.name} has another size than its image; it is segmented anew")
@@ -415,6 +420,10 @@ class Queue(QObject):
     def _fail(self, error: Exception) -> None:
         failed = Failed.of(error)
         self._panel.tell(failed.line, failed.details)
+
+
+def _new_images(count: int) -> str:
+    return "" if not count else "1 new image" if count == 1 else f"{count} new images"
 
 
 def _open_still(item: Item) -> bool:

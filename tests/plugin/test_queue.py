@@ -676,3 +676,32 @@ def test_other_folder_is_not_opened_before_the_mask_is_saved(
     user.panel.folder_chosen.emit(other)
     assert user.queue.project.folder == other / FOLDER
     assert (folder / FOLDER / "drafts" / "frame_0.png").is_file()
+
+
+# what has changed since the project was open last
+
+
+def test_images_that_were_added_to_the_folder_are_said(user: User, folder: Path):
+    user.open(folder)
+    user.queue.close_project()
+    for number in (7, 8, 9):
+        shutil.copy(folder / "frame_0.png", folder / f"frame_{number}.png")
+    user.open(folder)
+    user.qtbot.waitUntil(lambda: "3 new images" in user.panel.say.text(), timeout=10_000)
+    assert user.panel.names[-3:] == ["frame_7", "frame_8", "frame_9"]
+    assert user.panel.progress.maximum() == 8
+    user.queue.close_project()
+    user.open(folder)
+    assert "new image" not in user.panel.say.text()
+
+
+def test_mask_that_was_changed_elsewhere_is_said(user: User, folder: Path):
+    user.open(folder)
+    user.paint(2, 3)
+    user.press(DEFAULT.accept)
+    user.wait("frame_1")
+    PIL.Image.fromarray(np.full(SHAPE, 3, np.uint8)).save(folder / FOLDER / "masks" / "frame_0.png")
+    user.press(DEFAULT.previous)
+    user.wait("frame_0")
+    assert (user.mask.data == 3).all()
+    assert "frame_0.png was changed elsewhere" in user.panel.say.text()
