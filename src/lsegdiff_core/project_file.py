@@ -56,6 +56,11 @@ class Item:
         if not self.name or Path(self.name).name != self.name:
             raise LSegDiffError(f"name: '{self.name}' is no file's name; give it without folders")
 
+    @property
+    def done(self) -> bool:
+        """Whether it needs no work any more: accepted, skipped or unreadable."""
+        return self.status in ("accepted", "skipped") or bool(self.problem)
+
 
 @dataclass(frozen=True)
 class ProjectFile:

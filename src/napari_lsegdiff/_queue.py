@@ -134,13 +134,14 @@ class Queue(QObject):
         self._ahead.failed.connect(self._on_failed)
         self._ahead.scored.connect(self._on_scored)
         self._session.classes = self._project.classes
-        self._news = _new_images(self._project.added)
+        added = self._project.added
+        self._news = f"{added} new image{'s' if added > 1 else ''}" if added else ""
         self._panel.show_project(self._project, self._table)
         self._show_progress()
         items = self._project.items
         # what was restored after a crash comes first
         first = next((name for name in items if self._canvas.restored(self._project.image(name)) is not None), None)
-        first = first or next((name for name, item in items.items() if _open_still(item)), None)
+        first = first or next((name for name, item in items.items() if not item.done), None)
         self.show(first or next(iter(items)))
 
     def close_project(self) -> bool:
@@ -179,21 +180,20 @@ class Queue(QObject):
 
     def step(self, by: int) -> None:
         """Go to the next item of the table (1), or to the one before (-1)."""
-        names = self._panel.names
-        if not names:
+        neighbour = self._panel.neighbour(self._coming or self._name, by)
+        if neighbour is not None:
+            self.show(neighbour)
+        elif not self._panel.names:
             self._panel.tell("The table is empty; choose another filter")
-            return
-        here = self._coming or self._name
-        place = names.index(here) + by if here in names else 0
-        if 0 <= place < len(names):
-            self.show(names[place])
         else:
             self._panel.tell("That was the last image of the table" if by > 0 else "This is the first image")
 
     def accept(self) -> None:
         """Save the mask on the canvas as good, and go on."""
         following = self._following()
-        if self._name is not None and self._canvas.image is not None and self._save(accepted=True):
+        if self._name is None or self._canvas.image is None or self._drawing():
+            return
+        if self._save(accepted=True):
             self._go_on(following)
 
     def skip(self) -> None:
@@ -241,15 +241,12 @@ class Queue(QObject):
         """Return the next item of the table that is still open, from the top again after the last."""
         if self._project is None:
             return None
-        names, items = self._panel.names, self._project.items
-        here = self._coming or self._name
-        place = names.index(here) + 1 if here in names else 0
-        others = (name for name in names[place:] + names[:place] if name not in (here, self._name))
-        return next((name for name in others if _open_still(items[name])), None)
+        items, others = self._project.items, self._panel.others(self._coming or self._name)
+        return next((name for name in others if name != self._name and not items[name].done), None)
 
     def _go_on(self, following: str | None) -> None:
         if following is None:
-            done = self._project is not None and not any(map(_open_still, self._project.items.values()))
+            done = self._project is not None and all(item.done for item in self._project.items.values())
             self._panel.tell("All images are done: press Export all…" if done else "No image is left under this filter")
         else:
             self.show(following)
@@ -258,12 +255,19 @@ class Queue(QObject):
         """Save what was changed on the canvas; False if that is not possible, or the user is drawing."""
         if self._canvas.image is None:
             return True
-        if self._session.busy(self._canvas.image):
+        if self._drawing():
             return False
         if self._canvas.changed and not self._save(accepted=False):
             return False
         self._update_seconds()
         return True
+
+    def _drawing(self) -> bool:
+        """Return whether the user is in the middle of a stroke, and say so: half of it is nothing to save."""
+        drawing = self._canvas.image is not None and self._session.busy(self._canvas.image)
+        if drawing:
+            self._panel.tell("You are drawing: end the stroke, then press again")
+        return drawing
 
     def _on_leaving(self) -> None:
         if not self._keep():
@@ -324,7 +328,7 @@ class Queue(QObject):
             self._panel.tell(f"The saved mask of {loaded.name} has another size than its image; it is segmented anew")
         self._canvas.show_own_sampling()
         self._ahead.sampling = None
-        if ready is not None and ready.morphology == self._refine.morphology and self._canvas.draw(ready):
+        if ready is not None and self._canvas.draw(ready):
             self.masked(image)
         else:
             self.wanted.emit(image)
@@ -400,7 +404,7 @@ class Queue(QObject):
     def _show_progress(self) -> None:
         if self._project is not None:
             items = self._project.items.values()
-            self._panel.show_progress(sum(not _open_still(item) for item in items), len(items))
+            self._panel.show_progress(sum(item.done for item in items), len(items))
 
     def _on_class_chosen(self, image: Image) -> None:
         self._canvas.reclassed = True
@@ -420,11 +424,3 @@ class Queue(QObject):
     def _fail(self, error: Exception) -> None:
         failed = Failed.of(error)
         self._panel.tell(failed.line, failed.details)
-
-
-def _new_images(count: int) -> str:
-    return "" if not count else "1 new image" if count == 1 else f"{count} new images"
-
-
-def _open_still(item: Item) -> bool:
-    return item.status not in ("accepted", "skipped") and not item.problem

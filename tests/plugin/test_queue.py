@@ -705,3 +705,93 @@ def test_mask_that_was_changed_elsewhere_is_said(user: User, folder: Path):
     user.wait("frame_0")
     assert (user.mask.data == 3).all()
     assert "frame_0.png was changed elsewhere" in user.panel.say.text()
+
+
+def test_previous_goes_back_from_an_image_that_has_left_the_filter(user: User, folder: Path):
+    user.open(folder)
+    user.queue.show("frame_3")
+    user.wait("frame_3")
+    for name in ("frame_0", "frame_1", "frame_4"):
+        user.queue.project.update(name, tags=("left",))
+    user.panel.search.setText("left")
+    assert user.panel.names == ["frame_0", "frame_1", "frame_4"]
+    user.press(DEFAULT.previous)
+    user.wait("frame_1")
+    user.queue.show("frame_3")
+    user.wait("frame_3")
+    user.press(DEFAULT.next)
+    user.wait("frame_4")
+
+
+def test_half_a_stroke_is_not_accepted(user: User, folder: Path):
+    user.open(folder)
+    with user.mask.block_history():  # the mouse is held
+        user.mask.paint((2, 3), 1)
+        for key in (DEFAULT.accept, DEFAULT.skip, DEFAULT.next):
+            user.panel.tell("")
+            user.press(key)
+            assert "You are drawing: end the stroke" in user.panel.say.text()
+        assert not (folder / FOLDER / "masks").exists()
+        user.mask.paint((2, 4), 1)
+    user.press(DEFAULT.accept)
+    user.wait("frame_1")
+    assert statuses(user)[0] == "accepted"
+    assert (iio.imread(folder / FOLDER / "masks" / "frame_0.png", mode="P")[2, 3:5] == 1).all()
+
+
+# what was made ready, and what the controls say by now
+
+
+def choose_copy(dock: SegmentationDock, tmp_path: Path) -> None:
+    """Choose another model."""
+    dock.choices.choose(shutil.copytree(dock.choices.bundle, tmp_path / "another").as_posix())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda dock, _: dock.choices.steps.setValue(5),
+        lambda dock, _: dock.choices.seeds.setValue(2),
+        lambda dock, _: dock.choices.flip.toggle(),
+        lambda dock, _: dock.choices.device.setCurrentText("cpu"),
+        choose_copy,
+    ],
+    ids=["steps", "seeds", "mirror", "device", "model"],
+)
+def test_mask_that_was_made_ready_otherwise_is_made_anew(user: User, folder: Path, calls, tmp_path: Path, change):
+    user.open(folder)
+    user.qtbot.waitUntil(lambda: user.queue._ahead.is_ready("frame_1"), timeout=20_000)
+    before = user.queue._ahead._way
+    change(user.dock, tmp_path)
+    assert user.queue._ahead._way != before
+    assert not user.queue._ahead.is_ready("frame_1")
+    asked = calls.denoise
+    user.press(DEFAULT.next)
+    user.wait("frame_1")
+    assert calls.denoise > asked
+    session = user.dock._session
+    assert session.sampling(session.job(user.dock.images.layer)) == user.dock.choices.sampling
+
+
+def test_scoring_does_not_change_how_the_next_mask_is_made(user: User, folder: Path):
+    user.open(folder)
+    assert len(user.dock.choices.sampling.seeds) == 1
+    user.panel.score_button.click()
+    user.qtbot.waitUntil(lambda: user.panel.score_button.text() == "Score all", timeout=60_000)
+    user.qtbot.waitUntil(lambda: user.queue._ahead.is_ready("frame_1"), timeout=20_000)
+    assert user.items["frame_1"].disagreement >= 0
+    user.press(DEFAULT.next)
+    user.wait("frame_1")
+    assert user.dock._session.sampling(user.dock._session.job(user.dock.images.layer)).seeds == (0,)
+
+
+def test_mask_of_one_sample_is_not_among_the_doubtful(user: User, folder: Path):
+    user.open(folder)
+    assert (statuses(user)[0], user.items["frame_0"].disagreement) == ("predicted", -1)
+    user.panel.status.setCurrentText("doubtful")
+    assert user.panel.names == []
+    user.queue.project.update("frame_2", disagreement=0.3)
+    user.queue._refresh("frame_2")
+    assert user.panel.names == ["frame_2"]
+    user.press(DEFAULT.next)
+    user.wait("frame_2")
