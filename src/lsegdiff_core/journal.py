@@ -84,14 +84,17 @@ class Journal:
         if self._file is not None:
             self._append(removal(image))
 
-    def close(self) -> None:
-        """End well: nothing needs to be restored, so the file goes."""
+    def close(self, keep: bool = False) -> None:
+        """End: nothing needs to be restored, so the file goes; with ``keep`` it is left as after a crash."""
         self._ended = True
         if self._file is not None:
             self._file.close()
             self._file = None
         if self._lock is not None:
             lock, self._lock = self._lock, None
+            if keep:
+                lock.release()
+                return
             with suppress(OSError):  # what stays behind is offered once more, which is no harm
                 self.path.unlink(missing_ok=True)
             lock.release()
@@ -152,7 +155,7 @@ def default_folder() -> Path:
 
 
 def crashed(folder: Path) -> list[Path]:
-    """Return the journals whose session ended without closing them, the oldest first; [] without a folder."""
+    """Return the journals that ended sessions have left behind, the oldest first; [] without a folder."""
     # a name with a dot is the rest of a rewriting that was cut off
     paths = sorted(path for path in folder.glob(f"*{SUFFIX}") if not path.name.startswith("."))
     found = []

@@ -13,9 +13,9 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from lsegdiff_core.data.splits import read_split
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.export import coco, export_labels, sidecar_path, sidecar_text
 from lsegdiff_core.files import write_text, write_together
-from lsegdiff_core.project_file import FILE, Item, project_text, read_project_file
+from lsegdiff_core.project_file import FILE, Item, append_images, project_text, read_project_file, relative
 from lsegdiff_core.saved import Saved, read_saved, read_sidecar, user_part
 
 FOLDER = "lsegdiff"
@@ -48,6 +48,11 @@ class Project:
     classes, items
         What `create` and `open` found.
 
+    Attributes
+    ----------
+    added
+        How many images have come to its folder or list since it was open last.
+
     Raises
     ------
     LSegDiffError
@@ -58,6 +63,7 @@ class Project:
         self.folder = folder
         self.classes = tuple(classes)
         self.items = {item.name: item for item in items}
+        self.added = 0
         self._lock = FileLock(folder / LOCK)
         try:
             self._lock.acquire(blocking=False)
@@ -89,11 +95,7 @@ class Project:
         if (folder / FILE).exists():
             raise LSegDiffError(f"{folder / FILE}: exists already; open it instead")
         items: dict[str, Item] = {}
-        for path in dict.fromkeys(path.absolute() for path in images):
-            name = path.stem if path.stem not in items else path.name.replace(".", "_")
-            while name in items:
-                name += "_"
-            items[name] = Item(_way(path, folder), name)
+        append_images(items, images, folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -112,12 +114,16 @@ class Project:
     def of_folder(cls, folder: Path) -> Project:
         """Open the project in ``folder`` or in its subfolder `FOLDER`, or begin one there for the images in it.
 
+        Images that have come to ``folder`` since then are appended.
+
         Raises
         ------
         LSegDiffError
             As `open` and `create`, or if there are no images.
         """
-        return cls._of(folder if (folder / FILE).is_file() else folder / FOLDER, lambda: list_images(folder))
+        if (folder / FILE).is_file():
+            return cls.open(folder)  # the project's own folder: its images lie somewhere else
+        return cls._of(folder / FOLDER, lambda: list_images(folder))
 
     @staticmethod
     def in_folder(folder: Path) -> bool:
@@ -128,7 +134,8 @@ class Project:
     def of_list(cls, path: Path) -> Project:
         """Open or begin the project of a text file with one image path a line, in a folder beside it.
 
-        Paths are relative to the text file; lines that begin with ``#`` are skipped.
+        Paths are relative to the text file; lines that begin with ``#`` are skipped, and new ones are appended as in
+        `of_folder`.
 
         Raises
         ------
@@ -141,7 +148,13 @@ class Project:
 
     @classmethod
     def _of(cls, folder: Path, images: Callable[[], Sequence[Path]]) -> Project:
-        return cls.open(folder) if (folder / FILE).is_file() else cls.create(folder, images())
+        if not (folder / FILE).is_file():
+            return cls.create(folder, images())
+        project = cls.open(folder)
+        # neither images that are gone nor a full disk keep anybody from the masks; it is done at the next opening
+        with suppress(LSegDiffError):
+            project._add(images())
+        return project
 
     @classmethod
     def open(cls, folder: Path) -> Project:
@@ -154,6 +167,19 @@ class Project:
         """
         known = read_project_file(folder)
         return cls(folder, known.classes, known.items)
+
+    def _add(self, images: Sequence[Path]) -> None:
+        """Append those image files that are not among the items yet."""
+        known = {item.image for item in self.items.values()}
+        new = [path for path in images if relative(path.absolute(), self.folder) not in known]
+        if new:  # perhaps only the way there is another one, through a link
+            known = {str(self.image(name).resolve()) for name in self.items}
+            new = [path for path in new if str(path.resolve()) not in known]
+        before = len(self.items)
+        append_images(self.items, new, self.folder)
+        self.added = len(self.items) - before
+        if self.added:
+            self._write()
 
     def close(self) -> None:
         """Let other sessions open it."""
@@ -364,11 +390,3 @@ def _accepted(folder: Path, items: Iterable[Item]) -> list[tuple[str, Path, Path
         for item in items
         if item.status == "accepted"
     ]
-
-
-def _way(path: Path, folder: Path) -> str:
-    """Return ``path`` as seen from ``folder``, with forward slashes, so that both can move together."""
-    try:
-        return Path(os.path.relpath(path, folder.absolute())).as_posix()
-    except ValueError:  # another drive
-        return path.as_posix()

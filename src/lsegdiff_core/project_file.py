@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,11 @@ class Item:
         if not self.name or Path(self.name).name != self.name:
             raise LSegDiffError(f"name: '{self.name}' is no file's name; give it without folders")
 
+    @property
+    def done(self) -> bool:
+        """Whether it needs no work any more: accepted, skipped or unreadable."""
+        return self.status in ("accepted", "skipped") or bool(self.problem)
+
 
 @dataclass(frozen=True)
 class ProjectFile:
@@ -91,6 +97,23 @@ def read_project_file(folder: Path) -> ProjectFile:
     except LSegDiffError as error:
         raise LSegDiffError(f"{path}: {error}") from error
     return known
+
+
+def append_images(items: dict[str, Item], images: Iterable[Path], folder: Path) -> None:
+    """Give each image file of a project in ``folder`` an item, with a name that ``items`` does not hold yet."""
+    for path in dict.fromkeys(path.absolute() for path in images):
+        name = path.stem if path.stem not in items else path.name.replace(".", "_")
+        while name in items:
+            name += "_"
+        items[name] = Item(relative(path, folder), name)
+
+
+def relative(path: Path, folder: Path) -> str:
+    """Return ``path`` as seen from ``folder``, with forward slashes, so that both can move together."""
+    try:
+        return Path(os.path.relpath(path, folder.absolute())).as_posix()
+    except ValueError:  # another drive
+        return path.as_posix()
 
 
 def project_text(classes: Sequence[ObjectClass], items: Iterable[Item]) -> str:

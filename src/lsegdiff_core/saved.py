@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,11 +28,15 @@ class Saved(NamedTuple):
         (H, W) int32: what the user drew, an id or 0, and `NO_STROKE` elsewhere.
     provenance
         The sidecar without its strokes; empty without a sidecar.
+    note
+        What the user should know of it: empty, or that the sidecar was written for another mask, whose strokes are
+        left out.
     """
 
     labels: NDArray[np.integer]
     strokes: NDArray[np.int32]
     provenance: dict[str, Any]
+    note: str = ""
 
 
 def user_part(strokes: NDArray[np.int32] | None, seconds: float) -> dict[str, Any]:
@@ -86,12 +92,18 @@ def read_saved(path: Path) -> Saved:
             labels = np.where(labels > 0, ids[0] if len(ids) == 1 else 1, 0)
     labels = labels.astype(smallest_type(labels))
     strokes = np.full(labels.shape, NO_STROKE, np.int32)
+    drawn, note = provenance.pop("strokes", []), ""
+    if not _made_for(provenance, path):
+        drawn = []
+        note = (
+            f"{path.name} was changed elsewhere, or saving it was cut off: the mask is kept, your strokes are left out"
+        )
     try:
-        for runs in provenance.pop("strokes", []):
+        for runs in drawn:
             strokes[coco.from_run_lengths(runs)] = int(runs["id"])
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise LSegDiffError(f"{beside}: its strokes cannot be read; remove that field") from error
-    return Saved(labels, strokes, provenance)
+    return Saved(labels, strokes, provenance, note)
 
 
 def read_sidecar(path: Path) -> dict[str, Any]:
@@ -121,6 +133,12 @@ def _mask_of(sidecar: Path) -> str:
     if not isinstance(name, str) or Path(name).name != name or not sidecar.with_name(name).is_file():
         raise LSegDiffError(f"{sidecar}: mask.file: {name!r} is not beside it; open the mask itself")
     return name
+
+
+def _made_for(provenance: Mapping[str, Any], mask: Path) -> bool:
+    """Return whether a sidecar belongs to the mask file as it is; one without a hash is believed."""
+    known = provenance.get("mask", {}).get("sha256")
+    return known is None or known == hashlib.sha256(mask.read_bytes()).hexdigest()
 
 
 def _read_coco(path: Path) -> NDArray[np.integer]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,14 @@ class Loaded:
     def read(self) -> NDArray[np.generic]:
         """Return the image (H, W, 3) uint8."""
         return self.pixels
+
+
+class Way(NamedTuple):
+    """How an image is segmented."""
+
+    bundle: str
+    device: str
+    sampling: SamplingConfig
 
 
 class Ahead(QObject):
@@ -78,7 +87,7 @@ class Ahead(QObject):
         self._project, self._runner, self._choices, self._refine = project, runner, choices, refine
         self.sampling: SamplingConfig | None = None
         self._loaded: dict[str, Loaded] = {}
-        self._ready: dict[str, Prediction] = {}  # their masks are made
+        self._ready: dict[str, tuple[Way, Prediction]] = {}  # their masks are made
         self._current: str | None = None
         self._following: str | None = None
         self._reading: str | None = None
@@ -103,8 +112,8 @@ class Ahead(QObject):
         return self._scoring
 
     def is_ready(self, name: str) -> bool:
-        """Return whether an item can be shown with its mask at once."""
-        return name in self._ready
+        """Return whether an item can be shown at once, with the mask that the controls ask for."""
+        return name in self._ready and self._ready[name][0] == self._way
 
     def load(self, name: str) -> None:
         """Read an item's file; `loaded` or `unreadable` follows, at once if it is at hand."""
@@ -115,8 +124,14 @@ class Ahead(QObject):
             self._reader.request("show", partial(_load, self._project, name), name)
 
     def take(self, name: str) -> Prediction | None:
-        """Return an item's prediction if it is ready, refined and with its mask made; it is given away."""
-        return self._ready.pop(name, None)
+        """Return an item's prediction if it is ready, refined and with its mask made; it is given away.
+
+        None if the controls say something else by now.
+        """
+        way, prediction = self._ready.pop(name, (None, None))
+        if prediction is None or way != self._way or prediction.morphology != self._refine.morphology:
+            return None
+        return prediction
 
     def prepare(self, following: str | None) -> None:
         """Get the item ready that comes next, and go on with the scores."""
@@ -144,8 +159,8 @@ class Ahead(QObject):
         following = self._following
         if following is not None and following not in self._loaded:
             self._read(following)
-        elif following is not None and following not in self._ready and self._loaded[following].saved is None:
-            self._fetch(self._loaded[following])
+        elif following is not None and not self.is_ready(following) and self._loaded[following].saved is None:
+            self._fetch(self._loaded[following], self._way)
         elif self._scoring:
             left = (item.name for item in self._project.items.values() if _unscored(item))
             name = next((name for name in left if name != self._current), None)
@@ -153,7 +168,7 @@ class Ahead(QObject):
                 self._scoring = False
                 self.scored.emit()
             elif name in self._loaded:
-                self._fetch(self._loaded[name])
+                self._fetch(self._loaded[name], self._scoring_way)
             else:
                 self._read(name)
 
@@ -171,18 +186,26 @@ class Ahead(QObject):
             self.loaded.emit(result)
         else:
             self._loaded[name] = result
-            if result.saved is None:
-                self._fetch(result)
+            self._go_on()
 
-    def _fetch(self, loaded: Loaded) -> None:
+    @property
+    def _way(self) -> Way | None:
+        """How the user wants images segmented by now; None without a model."""
         bundle, sampling = self._choices.bundle, self.sampling or self._choices.sampling
-        if bundle is None or self._fetching is not None:
-            return
-        if self._scoring:
-            seeds = sampling.seeds if len(sampling.seeds) >= SCORE_SEEDS else tuple(range(SCORE_SEEDS))
-            sampling = replace(sampling, seeds=seeds)
-        self._fetching = loaded.name
-        self._runner.fetch(Request(loaded, bundle, self._choices.device.currentText(), sampling))
+        return None if bundle is None else Way(bundle, self._choices.device.currentText(), sampling)
+
+    @property
+    def _scoring_way(self) -> Way | None:
+        """The same with as many seeds as a score needs."""
+        way = self._way
+        if way is None or len(way.sampling.seeds) >= SCORE_SEEDS:
+            return way
+        return way._replace(sampling=replace(way.sampling, seeds=tuple(range(SCORE_SEEDS))))
+
+    def _fetch(self, loaded: Loaded, way: Way | None) -> None:
+        if way is not None:
+            self._fetching = loaded.name
+            self._runner.fetch(Request(loaded, *way))
 
     def _on_fetched(self, request: Request, update: Finished | Failed) -> None:
         name, self._fetching = request.job.name, None
@@ -192,15 +215,18 @@ class Ahead(QObject):
             return
         prediction = update.prediction
         self.predicted.emit(name, disagreement(prediction) if len(prediction.squares) > 1 else -1.0)
-        if name == self._following:
-            self._refiner.request(name, partial(_refine, prediction, self._refine.morphology), name)
-        else:
+        way = Way(request.bundle, request.device, request.sampling)
+        if name == self._following and way == self._way:
+            self._refiner.request(name, partial(_refine, prediction, self._refine.morphology), (name, way))
+            return
+        if name != self._following:
             self._loaded.pop(name, None)
-            self._go_on()
+        self._go_on()
 
-    def _on_refined(self, ready: Prediction | Failed, name: str) -> None:
+    def _on_refined(self, ready: Prediction | Failed, tag: tuple[str, Way]) -> None:
+        name, way = tag
         if isinstance(ready, Prediction) and name in self._loaded:
-            self._ready[name] = ready
+            self._ready[name] = way, ready
         self._go_on()
 
 

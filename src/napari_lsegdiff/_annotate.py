@@ -23,12 +23,12 @@ from qtpy.QtWidgets import (
 
 from lsegdiff_core.classes import ObjectClass
 from lsegdiff_core.project import FOLDER, Project
-from lsegdiff_core.project_file import STATUSES, Item
+from lsegdiff_core.project_file import Item
 from napari_lsegdiff._controls import row
 from napari_lsegdiff._keys import DEFAULT, Shortcuts, written
 from napari_lsegdiff._pictures import patch
 from napari_lsegdiff._progress import ProgressBar
-from napari_lsegdiff._queue_table import ALL, NAME_ROLE, THUMBNAIL, QueueFilter, QueueTable
+from napari_lsegdiff._queue_table import DOUBT, FILTERS, NAME_ROLE, THUMBNAIL, QueueFilter, QueueTable
 from napari_lsegdiff._text import StatusLine, elided
 
 COCO = "annotations.json"
@@ -90,8 +90,11 @@ class AnnotatePanel(QWidget):
         self.progress.setToolTip("Images that are accepted, skipped or unreadable")
 
         self.status = QComboBox()
-        self.status.addItems([ALL, *STATUSES])
-        self.status.setToolTip("Which images the table shows, and Next and Previous go through")
+        self.status.addItems(FILTERS)
+        self.status.setToolTip(
+            "Which images the table shows, and Next and Previous go through; doubtful: the model's samples disagree by "
+            f"{DOUBT} or more"
+        )
         self.search = QLineEdit()
         self.search.setPlaceholderText("Search names, tags, notes")
         self.search.setClearButtonEnabled(True)
@@ -121,7 +124,7 @@ class AnnotatePanel(QWidget):
         self.score_button = QPushButton("Score all")
         self.score_button.setToolTip(
             "Segments every new image with several seeds and notes how much the samples disagree, so that the table "
-            "can be sorted by it; pressed again, it stops"
+            "can be sorted by it, or show the doubtful ones only; pressed again, it stops"
         )
         self.export_button = QPushButton("Export all…")
         self.export_button.setToolTip("Writes the accepted masks of all images as one COCO file")
@@ -255,6 +258,14 @@ class AnnotatePanel(QWidget):
     def names(self) -> list[str]:
         """The items in the table, in their order."""
         return [] if self._filter is None else self._filter.names
+
+    def neighbour(self, name: str | None, by: int) -> str | None:
+        """Return the item in the table after another one (1), or before it (-1); see `QueueFilter.neighbour`."""
+        return None if self._filter is None else self._filter.neighbour(name, by)
+
+    def others(self, name: str | None) -> list[str]:
+        """Return all other items in the table; see `QueueFilter.others`."""
+        return [] if self._filter is None else self._filter.others(name)
 
     def _narrow(self) -> None:
         if self._filter is not None:

@@ -72,6 +72,12 @@ class Autosave:
             if self._journal is not None:
                 self._journal.forget(known)
 
+    def hold(self, labels: Labels) -> None:
+        """Leave a mask in the journal when its layer goes."""
+        if labels in self._known:
+            labels.events.features.disconnect(self._on_features)
+            del self._known[labels]
+
     def close(self) -> None:
         """Let go of the layers."""
         for labels in self._known:

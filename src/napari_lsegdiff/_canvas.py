@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 from napari.layers._source import layer_source  # viewer.open would read the file again
 from numpy.typing import NDArray
-from qtpy.QtCore import QObject
+from qtpy.QtCore import QObject, Signal
 
 from lsegdiff_core.config import SamplingConfig
 from lsegdiff_core.prediction import Prediction
@@ -41,7 +42,11 @@ class Canvas(QObject):
         Its layer; None without one, also when the user has removed it.
     reclassed
         Whether an object has got another class since the mask was saved.
+    leaving
+        Emitted when somebody else takes the image or its mask away: the viewer does when a script closes it.
     """
+
+    leaving = Signal()
 
     def __init__(self, viewer: ViewerModel, session: Session, sampling: SamplingControls, parent: QObject) -> None:
         super().__init__(parent)
@@ -51,11 +56,13 @@ class Canvas(QObject):
         self._kept: NDArray[np.integer] | None = None  # the mask as it was saved, or as the model first drew it
         self._tool: tuple[str, float] | None = None  # mode and brush size of the mask before
         self._own: SamplingConfig | None = None  # the user's own, while the controls show that of a saved mask
+        viewer.layers.events.removing.connect(self._on_removing)
         viewer.layers.events.removed.connect(self._on_removed)
 
     def close(self) -> None:
         """Stop listening to the viewer; the layers stay."""
         self._viewer.layers.events.removed.disconnect(self._on_removed)
+        self._viewer.layers.events.removing.disconnect(self._on_removing)
 
     # the image
 
@@ -107,6 +114,10 @@ class Canvas(QObject):
             image = Image(pixels, name=name, rgb=True)
         self._viewer.add_layer(image)
         return image
+
+    def _on_removing(self, event: Any) -> None:
+        if self.image is not None and self._viewer.layers[event.index] in (self.image, self.mask):
+            self.leaving.emit()
 
     def _on_removed(self, event: object) -> None:
         if getattr(event, "value", None) is self.image:

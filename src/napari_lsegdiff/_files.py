@@ -83,7 +83,7 @@ class MaskFiles(QObject):
             self.failed.emit(error)
             return
         self.opened.emit(Job(image, job.frame, self._session.selected(image), image.name))
-        self.said.emit(f"Opened: {path.name}", str(path))
+        self.said.emit(f"Opened: {path.name}" + (f"; {saved.note}" if saved.note else ""), str(path))
 
     def _on_export(self, path: Path, format: str) -> None:
         image = self._images.layer

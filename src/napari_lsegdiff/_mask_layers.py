@@ -115,6 +115,10 @@ class MaskLayers:
         """Record the masks of a layer whose image is not at hand, until the layer is removed."""
         self._autosave.keep(labels, recovered)
 
+    def hold(self, labels: Labels) -> None:
+        """Leave a mask in the journal when its layer goes."""
+        self._autosave.hold(labels)
+
     def spent(self, image: Image, frame: Frame) -> float:
         """Return the seconds that the user has spent on a frame until now."""
         return self._clock.tick(image, frame)

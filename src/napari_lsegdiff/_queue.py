@@ -47,6 +47,8 @@ class Queue(QObject):
 
     Attributes
     ----------
+    kept
+        False once something has left the canvas that could not be saved.
     wanted
         Emitted with the image layer on the canvas when it has no mask yet and needs a run.
     reclassed
@@ -69,12 +71,15 @@ class Queue(QObject):
         super().__init__(parent)
         self._session, self._runner, self._panel = session, runner, panel
         self._sampling, self._refine = sampling, refine
+        self.kept = True
         self._project: Project | None = None
         self._table: QueueTable | None = None
         self._name: str | None = None  # of the item on the canvas
         self._coming: str | None = None  # of the one on its way there
         self._ahead: Ahead | None = None
+        self._news = ""  # what is to be said of the project when its first image is shown
         self._canvas = Canvas(viewer, session, sampling, self)
+        self._canvas.leaving.connect(self._on_leaving)
         self._classes = ClassChoice(session, panel, lambda: (self._project, self._canvas.image), self)
         self._classes.chosen.connect(self._on_class_chosen)
         self._classes.edited.connect(self.reclassed)
@@ -113,6 +118,8 @@ class Queue(QObject):
                 self.open_folder(folder)
 
     def _open(self, opened: Callable[[], Project]) -> None:
+        if not self._keep():
+            return
         self.close_project()
         try:
             self._project = opened()
@@ -127,17 +134,20 @@ class Queue(QObject):
         self._ahead.failed.connect(self._on_failed)
         self._ahead.scored.connect(self._on_scored)
         self._session.classes = self._project.classes
+        added = self._project.added
+        self._news = f"{added} new image{'s' if added > 1 else ''}" if added else ""
         self._panel.show_project(self._project, self._table)
         self._show_progress()
         items = self._project.items
         # what was restored after a crash comes first
         first = next((name for name in items if self._canvas.restored(self._project.image(name)) is not None), None)
-        first = first or next((name for name, item in items.items() if _open_still(item)), None)
+        first = first or next((name for name, item in items.items() if not item.done), None)
         self.show(first or next(iter(items)))
 
-    def close_project(self) -> None:
-        """Save what is on the canvas and let go of the project."""
-        if self._keep():
+    def close_project(self) -> bool:
+        """Save what is on the canvas and let go of the project; False if it could not be saved and stays there."""
+        kept = self._keep()
+        if kept:
             self._canvas.clear()
         if self._project is not None:
             self._project.close()
@@ -150,10 +160,11 @@ class Queue(QObject):
         self._session.classes = ()
         self._panel.show_project(None, None)
         self._show_scoring()
+        return kept
 
     def close(self) -> None:
         """Save and stop."""
-        self.close_project()
+        self.kept &= self.close_project()
         self._classes.close()
         self._canvas.close()
 
@@ -169,21 +180,20 @@ class Queue(QObject):
 
     def step(self, by: int) -> None:
         """Go to the next item of the table (1), or to the one before (-1)."""
-        names = self._panel.names
-        if not names:
+        neighbour = self._panel.neighbour(self._coming or self._name, by)
+        if neighbour is not None:
+            self.show(neighbour)
+        elif not self._panel.names:
             self._panel.tell("The table is empty; choose another filter")
-            return
-        here = self._coming or self._name
-        place = names.index(here) + by if here in names else 0
-        if 0 <= place < len(names):
-            self.show(names[place])
         else:
             self._panel.tell("That was the last image of the table" if by > 0 else "This is the first image")
 
     def accept(self) -> None:
         """Save the mask on the canvas as good, and go on."""
         following = self._following()
-        if self._name is not None and self._canvas.image is not None and self._save(accepted=True):
+        if self._name is None or self._canvas.image is None or self._drawing():
+            return
+        if self._save(accepted=True):
             self._go_on(following)
 
     def skip(self) -> None:
@@ -231,15 +241,12 @@ class Queue(QObject):
         """Return the next item of the table that is still open, from the top again after the last."""
         if self._project is None:
             return None
-        names, items = self._panel.names, self._project.items
-        here = self._coming or self._name
-        place = names.index(here) + 1 if here in names else 0
-        others = (name for name in names[place:] + names[:place] if name not in (here, self._name))
-        return next((name for name in others if _open_still(items[name])), None)
+        items, others = self._project.items, self._panel.others(self._coming or self._name)
+        return next((name for name in others if name != self._name and not items[name].done), None)
 
     def _go_on(self, following: str | None) -> None:
         if following is None:
-            done = self._project is not None and not any(map(_open_still, self._project.items.values()))
+            done = self._project is not None and all(item.done for item in self._project.items.values())
             self._panel.tell("All images are done: press Export all…" if done else "No image is left under this filter")
         else:
             self.show(following)
@@ -248,12 +255,25 @@ class Queue(QObject):
         """Save what was changed on the canvas; False if that is not possible, or the user is drawing."""
         if self._canvas.image is None:
             return True
-        if self._session.busy(self._canvas.image):
+        if self._drawing():
             return False
         if self._canvas.changed and not self._save(accepted=False):
             return False
         self._update_seconds()
         return True
+
+    def _drawing(self) -> bool:
+        """Return whether the user is in the middle of a stroke, and say so: half of it is nothing to save."""
+        drawing = self._canvas.image is not None and self._session.busy(self._canvas.image)
+        if drawing:
+            self._panel.tell("You are drawing: end the stroke, then press again")
+        return drawing
+
+    def _on_leaving(self) -> None:
+        if not self._keep():
+            self.kept = False
+            if self._canvas.mask is not None:
+                self._session.hold(self._canvas.mask)
 
     def _save(self, accepted: bool) -> bool:
         assert self._project is not None
@@ -287,7 +307,8 @@ class Queue(QObject):
         if item.problem:  # by now it can be read
             self._update(problem="")
         self._panel.show_item(item)
-        self._panel.tell("")
+        self._panel.tell(self._news)
+        self._news = ""
         self._show_mask(loaded, self._ahead.take(name))
         self._prepare()
 
@@ -300,12 +321,14 @@ class Queue(QObject):
         if saved is not None and saved.labels.shape == loaded.pixels.shape[:2]:
             self._canvas.adopt(saved, self._project.items[loaded.name].seconds)
             self._ahead.sampling = self._canvas.own_sampling
+            if saved.note:
+                self._panel.tell(saved.note)
             return
         if saved is not None:
             self._panel.tell(f"The saved mask of {loaded.name} has another size than its image; it is segmented anew")
         self._canvas.show_own_sampling()
         self._ahead.sampling = None
-        if ready is not None and ready.morphology == self._refine.morphology and self._canvas.draw(ready):
+        if ready is not None and self._canvas.draw(ready):
             self.masked(image)
         else:
             self.wanted.emit(image)
@@ -381,7 +404,7 @@ class Queue(QObject):
     def _show_progress(self) -> None:
         if self._project is not None:
             items = self._project.items.values()
-            self._panel.show_progress(sum(not _open_still(item) for item in items), len(items))
+            self._panel.show_progress(sum(item.done for item in items), len(items))
 
     def _on_class_chosen(self, image: Image) -> None:
         self._canvas.reclassed = True
@@ -401,7 +424,3 @@ class Queue(QObject):
     def _fail(self, error: Exception) -> None:
         failed = Failed.of(error)
         self._panel.tell(failed.line, failed.details)
-
-
-def _open_still(item: Item) -> bool:
-    return item.status not in ("accepted", "skipped") and not item.problem

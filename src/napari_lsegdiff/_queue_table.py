@@ -23,7 +23,7 @@ NOWHERE = QModelIndex()
 COLUMNS = ("Image", "Status", "Disagree")
 TIPS = (
     "The image's name, and your tags",
-    "new: not looked at; predicted: the model has; edited: you have, but not accepted; accepted; skipped",
+    "new: not looked at; predicted: the model has; edited: you have, but not accepted; accepted; skipped; unreadable",
     "Disagreement of the model's samples: 0 all agree, 1 nothing in common; empty until scored",
 )
 THUMBNAIL = 40
@@ -36,7 +36,11 @@ ALL = "all"
 MOST_WAITING = 30
 SORT_ROLE = Qt.ItemDataRole.UserRole
 NAME_ROLE = Qt.ItemDataRole.UserRole + 1
-UNREADABLE = "unreadable"
+UNREADABLE, DOUBTFUL = "unreadable", "doubtful"
+# Which items the table can show.
+FILTERS = (ALL, *STATUSES, UNREADABLE, DOUBTFUL)
+# Disagreement from which on a mask is doubtful: two of its samples share 95 % of their pixels or less, on average.
+DOUBT = 0.05
 # Behind the words, so that these can be read in a dark and in a light theme.
 _TINTS = {
     "edited": QColor(229, 165, 10, 64),
@@ -157,32 +161,64 @@ class QueueTable(QAbstractTableModel):
 
 
 class QueueFilter(QSortFilterProxyModel):
-    """Sorts the table, and shows the rows of one status or with a text in name, tags or notes."""
+    """Sorts the table, and shows those rows that one of `FILTERS` lets through, with a text in name, tags or notes."""
 
     def __init__(self, table: QueueTable, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._table = table
-        self._status, self._text = ALL, ""
+        self._filter, self._text = ALL, ""
         self._names: list[str] | None = None  # None: rows have come, gone or moved since they were asked for
         for moved in (self.layoutChanged, self.rowsInserted, self.rowsRemoved, self.rowsMoved, self.modelReset):
             moved.connect(self._on_moved)
         self.setSourceModel(table)
         self.setSortRole(SORT_ROLE)
 
-    def narrow(self, status: str, text: str) -> None:
-        """Show rows of ``status`` only (`ALL`: of any), with ``text`` in them."""
-        self._status, self._text = status, text.strip().casefold()
+    def narrow(self, chosen: str, text: str) -> None:
+        """Show the rows only that ``chosen``, one of `FILTERS`, lets through, with ``text`` in them."""
+        self._filter, self._text = chosen, text.strip().casefold()
         self.invalidate()
 
     def filterAcceptsRow(self, row: int, parent: Index) -> bool:  # noqa: N802
         """Return whether a row is shown."""
         item = self._table.item(row)
         searched = " ".join((item.name, item.notes, *item.tags)).casefold()
-        return self._status in (ALL, item.status) and self._text in searched
+        return self._filter in _filters(item) and self._text in searched
 
     def place(self, name: str) -> QModelIndex:
         """Return where an item is on show; not valid if it is not."""
         return self.mapFromSource(self._table.place(name))
+
+    def neighbour(self, name: str | None, by: int) -> str | None:
+        """Return the item on show after another one (1), or before it (-1), which itself need not be on show.
+
+        None at the end; the first one of all after or before None.
+        """
+        place = 0
+        if name is not None:
+            place = self._rank(name) + (by if by < 0 or name in self.names else 0)
+        return self.names[place] if 0 <= place < len(self.names) else None
+
+    def others(self, name: str | None) -> list[str]:
+        """Return all other items on show: those after it, then, from the top again, those before it."""
+        place = 0 if name is None else self._rank(name)
+        return [other for other in self.names[place:] + self.names[:place] if other != name]
+
+    def _rank(self, name: str) -> int:
+        """Return how many of the items on show stand before one that need not be on show."""
+        if name in self.names:
+            return self.names.index(name)
+        column, here = self.sortColumn(), self._table.place(name)
+        descending = self.sortOrder() == Qt.SortOrder.DescendingOrder
+
+        def before(other: str) -> bool:
+            there = self._table.place(other)
+            if column >= 0:
+                mine, theirs = (place.siblingAtColumn(column).data(SORT_ROLE) for place in (here, there))
+                if mine != theirs:
+                    return bool((theirs > mine) if descending else (theirs < mine))
+            return there.row() < here.row()
+
+        return sum(map(before, self.names))
 
     @property
     def names(self) -> list[str]:
@@ -193,6 +229,13 @@ class QueueFilter(QSortFilterProxyModel):
 
     def _on_moved(self, *_: object) -> None:
         self._names = None
+
+
+def _filters(item: Item) -> tuple[str, ...]:
+    """Return which of `FILTERS` let an item through."""
+    if item.problem:
+        return (ALL, UNREADABLE)
+    return (ALL, item.status, DOUBTFUL) if item.disagreement >= DOUBT else (ALL, item.status)
 
 
 def _text(item: Item, column: int) -> str:

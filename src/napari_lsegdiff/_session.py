@@ -261,6 +261,10 @@ class Session:
         """Record the masks of a layer whose image is not at hand, until the layer is removed."""
         self._masks.keep(labels, recovered)
 
+    def hold(self, labels: Labels) -> None:
+        """Leave a mask in the journal when its layer goes: it could not be saved."""
+        self._masks.hold(labels)
+
     def mask_layer(self, image: Image) -> Labels | None:
         """Return the Labels layer that holds the image's mask."""
         log = self._masks.log(image)

@@ -178,7 +178,7 @@ class SegmentationDock(QWidget):
             self._runner.close,
             self._soon.stop,
             self._arrivals.close,
-            self._journal.close,
+            lambda: self._journal.close(keep=not self.queue.kept),
             self._session.close,
             self._correction.close,
             self.queue.close,

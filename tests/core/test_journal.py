@@ -255,6 +255,15 @@ def test_a_living_owners_journal_is_neither_listed_nor_discarded(book: Journal) 
     assert not list(folder.iterdir())
 
 
+def test_a_journal_that_is_kept_is_listed_as_after_a_crash(book: Journal) -> None:
+    book.close(keep=True)
+    assert not book.recording
+    assert crashed(book.path.parent) == [book.path]
+    assert len(read_journal(book.path)) == 1
+    discard(book.path)
+    assert not list(book.path.parent.iterdir())
+
+
 LIVE = """
 import sys
 from pathlib import Path

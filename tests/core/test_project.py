@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -356,3 +357,87 @@ def test_mask_of_a_header_that_promises_too_much_is_named(project: Project):
     Image.new("1", (12_000, 9_000)).save(path)
     with pytest.raises(LSegDiffError, match=r"a\.png: 12000 x 9000 pixels is too large"):
         project.load("a")
+
+
+SAVE = """
+import os, signal, sys
+from pathlib import Path
+import numpy as np
+from lsegdiff_core.project import Project
+
+project = Project.open(Path(sys.argv[1]))
+drawn = np.full((20, 30), -1, np.int32)
+drawn[2, 3:9] = 1
+project.save("a", np.full((20, 30), 1, np.uint8), drawn, {"classes": ["polyp"]}, accepted=True, seconds=1)
+replace = Path.replace
+
+def first_only(self, target):
+    Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    return replace(self, target)
+
+Path.replace = first_only
+project.save("a", np.full((20, 30), 2, np.uint8), None, {}, accepted=True, seconds=2)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system kills otherwise")
+def test_kill_between_mask_and_sidecar_gives_no_strokes_of_another_mask(project: Project):
+    project.close()
+    done = subprocess.run([sys.executable, "-c", SAVE, str(project.folder)], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    again = Project.open(project.folder)
+    saved = again.load("a")
+    assert (saved.labels == 2).all(), "the mask was renamed already"
+    assert (saved.strokes == NO_STROKE).all()
+    assert "a.png was changed elsewhere, or saving it was cut off" in saved.note
+    # saved again, all is well
+    again.save("a", saved.labels, strokes(), saved.provenance, accepted=True, seconds=2)
+    assert again.load("a").note == ""
+    np.testing.assert_array_equal(again.load("a").strokes, strokes())
+    again.close()
+
+
+def test_images_that_were_added_since_are_appended(tmp_path: Path, images: list[Path], write_image):
+    folder = images[0].parent
+    project = Project.of_folder(folder)
+    project.update("a", status="accepted")
+    assert project.added == 0
+    project.close()
+    pixels = np.zeros((*SHAPE, 3), np.uint8)
+    new = [write_image(folder / name, pixels) for name in ("0.png", "a.bmp", "z.png")]
+    images[1].unlink()  # one that is gone keeps its item
+    again = Project.of_folder(folder)
+    assert again.added == 3
+    assert list(again.items) == ["a", "b", "long name with spaces and ümlauts", "0", "a_bmp", "z"]
+    assert [again.image(name).resolve() for name in ("0", "a_bmp", "z")] == new
+    assert again.items["a"].status == "accepted"
+    again.update("0", status="predicted")
+    again.close()
+    # they are known from now on, whichever way leads there
+    link = tmp_path / "link" / "to" / "frames"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(folder)
+    for way in (folder, link):
+        third = Project.of_folder(way)
+        assert third.added == 0
+        assert third.items.keys() == again.items.keys()
+        third.close()
+
+
+def test_lines_that_were_added_since_are_appended(tmp_path: Path, images: list[Path]):
+    path = tmp_path / "list.txt"
+    path.write_text("images/a.png\n")
+    Project.of_list(path).close()
+    path.write_text("images/b.png\nimages/a.png\n")
+    again = Project.of_list(path)
+    assert (list(again.items), again.added) == (["a", "b"], 1)
+    again.close()
+
+
+def test_project_opens_without_its_images(images: list[Path]):
+    Project.of_folder(images[0].parent).close()
+    for path in images:
+        path.unlink()
+    again = Project.of_folder(images[0].parent)
+    assert (len(again.items), again.added) == (3, 0)
+    again.close()

@@ -113,3 +113,19 @@ def test_sidecar_without_its_mask_is_named(file: object, tmp_path: Path):
     sidecar.write_text(json.dumps({"mask": {"file": file}}))
     with pytest.raises(LSegDiffError, match=r"x\.provenance\.json: mask\.file: .* is not beside it"):
         read_saved(sidecar)
+
+
+@pytest.mark.parametrize("format", ["indexed-png", "coco"])
+def test_sidecar_of_another_mask_gives_no_strokes(format: str, tmp_path: Path):
+    about = {**ABOUT, "objects": [{"id": 2}, {"id": 4}], **user_part(strokes(), 1)}
+    mask, sidecar = export_labels(two_objects(), tmp_path / f"x{SUFFIXES[format]}", format, about)
+    assert read_saved(mask).note == ""
+    theirs = sidecar.read_text()
+    export_labels(two_objects() // 2, mask, format, {})
+    sidecar.write_text(theirs)
+    saved = read_saved(mask)
+    np.testing.assert_array_equal(saved.labels, two_objects() // 2)
+    assert (saved.strokes == NO_STROKE).all()
+    assert saved.provenance["sampling"] == ABOUT["sampling"]
+    assert f"{mask.name} was changed elsewhere" in saved.note
+    assert "your strokes are left out" in saved.note

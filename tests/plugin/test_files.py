@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from napari.plugins import _npe2
+from PIL import Image
 from qtpy.QtWidgets import QFileDialog
 
 from napari_lsegdiff._writer import write_indexed
@@ -168,3 +169,11 @@ def test_button_needs_an_image(viewer, dock):
     assert not dock.open_mask_button.isEnabled()
     viewer.add_image(np.zeros((30, 40), np.uint8))
     assert dock.open_mask_button.isEnabled()
+
+
+def test_mask_that_was_changed_elsewhere_is_said(viewer, dock, corrected, tmp_path):
+    save_by_export(viewer, dock, corrected, tmp_path / "mask.png")
+    Image.fromarray(np.asarray(corrected.data) * np.uint8(2)).save(tmp_path / "mask.png")
+    dock.files.open(tmp_path / "mask.png")
+    assert "Opened: mask.png; mask.png was changed elsewhere" in dock.status
+    assert not dock._session.edited(dock._shown())

@@ -16,6 +16,7 @@ import PIL.Image
 import pytest
 
 from lsegdiff_core.classes import DEFAULT_CLASSES, ObjectClass
+from lsegdiff_core.journal import crashed, read_journal
 from lsegdiff_core.project import FOLDER, Project
 from lsegdiff_core.project_file import FILE
 from napari_lsegdiff._class_editor import COUNTING, NAME, OBJECTS, ClassEditor
@@ -91,6 +92,11 @@ def user(dock, viewer, qtbot, folder: Path) -> User:
     yield someone
     if someone.queue.project is not None:
         someone.queue.close_project()
+
+
+def full_disk(*_: object, **__: object) -> None:
+    """Stands in for a method that writes."""
+    raise OSError(28, "No space left on device")
 
 
 def statuses(user: User) -> list[str]:
@@ -558,11 +564,7 @@ def test_project_file_edited_while_it_is_open_is_written_anew(user: User, folder
 def test_full_disk_keeps_the_image_on_the_canvas(user: User, folder: Path, monkeypatch: pytest.MonkeyPatch):
     user.open(folder)
     user.paint(2, 3)
-
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
     for key in (DEFAULT.accept, DEFAULT.next):
         user.press(key)
         assert "No space left on device" in user.panel.say.text()
@@ -624,3 +626,174 @@ def test_crash_in_the_queue_loses_no_stroke(user: User, folder: Path, journals: 
     again.press(DEFAULT.accept)
     np.testing.assert_array_equal(iio.imread(folder / FOLDER / "masks" / "frame_1.png", mode="P"), drawn)
     dock.queue.close_project()
+
+
+# closing
+
+
+@pytest.mark.parametrize("how", ["dock", "script"])
+@pytest.mark.parametrize("why", ["full disk", "folder gone"])
+def test_what_cannot_be_saved_at_the_end_can_be_restored(
+    user: User, folder: Path, journals: Path, monkeypatch: pytest.MonkeyPatch, why: str, how: str
+):
+    user.open(folder)
+    user.paint(2, 3)
+    drawn = user.mask.data.copy()
+    if why == "full disk":
+        monkeypatch.setattr(Path, "write_bytes", full_disk)
+    else:
+        folder.rename(folder.with_name("taken out"))
+    if how == "dock":
+        user.viewer.window.remove_dock_widget(user.dock)
+    else:
+        user.viewer.close()  # takes the layers away first
+    (journal,) = crashed(journals)
+    (state,) = read_journal(journal)
+    np.testing.assert_array_equal(state.labels, drawn)
+    assert state.image.name == "frame_0"
+
+
+def test_what_was_saved_at_the_end_needs_no_restoring(user: User, folder: Path, journals: Path):
+    user.open(folder)
+    user.paint(2, 3)
+    user.viewer.close()
+    assert (folder / FOLDER / "drafts" / "frame_0.png").is_file()
+    assert crashed(journals) == []
+    assert not list(journals.iterdir())
+
+
+def test_other_folder_is_not_opened_before_the_mask_is_saved(
+    user: User, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    user.open(folder)
+    user.paint(2, 3)
+    other = tmp_path / "other"
+    shutil.copytree(folder, other, ignore=shutil.ignore_patterns(FOLDER))
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_bytes", full_disk)
+        user.panel.folder_chosen.emit(other)
+    assert "No space left on device" in user.panel.say.text()
+    assert user.queue.project.folder == folder / FOLDER
+    assert user.mask.data[2, 3] == 1
+    user.panel.folder_chosen.emit(other)
+    assert user.queue.project.folder == other / FOLDER
+    assert (folder / FOLDER / "drafts" / "frame_0.png").is_file()
+
+
+# what has changed since the project was open last
+
+
+def test_images_that_were_added_to_the_folder_are_said(user: User, folder: Path):
+    user.open(folder)
+    user.queue.close_project()
+    for number in (7, 8, 9):
+        shutil.copy(folder / "frame_0.png", folder / f"frame_{number}.png")
+    user.open(folder)
+    user.qtbot.waitUntil(lambda: "3 new images" in user.panel.say.text(), timeout=10_000)
+    assert user.panel.names[-3:] == ["frame_7", "frame_8", "frame_9"]
+    assert user.panel.progress.maximum() == 8
+    user.queue.close_project()
+    user.open(folder)
+    assert "new image" not in user.panel.say.text()
+
+
+def test_mask_that_was_changed_elsewhere_is_said(user: User, folder: Path):
+    user.open(folder)
+    user.paint(2, 3)
+    user.press(DEFAULT.accept)
+    user.wait("frame_1")
+    PIL.Image.fromarray(np.full(SHAPE, 3, np.uint8)).save(folder / FOLDER / "masks" / "frame_0.png")
+    user.press(DEFAULT.previous)
+    user.wait("frame_0")
+    assert (user.mask.data == 3).all()
+    assert "frame_0.png was changed elsewhere" in user.panel.say.text()
+
+
+def test_previous_goes_back_from_an_image_that_has_left_the_filter(user: User, folder: Path):
+    user.open(folder)
+    user.queue.show("frame_3")
+    user.wait("frame_3")
+    for name in ("frame_0", "frame_1", "frame_4"):
+        user.queue.project.update(name, tags=("left",))
+    user.panel.search.setText("left")
+    assert user.panel.names == ["frame_0", "frame_1", "frame_4"]
+    user.press(DEFAULT.previous)
+    user.wait("frame_1")
+    user.queue.show("frame_3")
+    user.wait("frame_3")
+    user.press(DEFAULT.next)
+    user.wait("frame_4")
+
+
+def test_half_a_stroke_is_not_accepted(user: User, folder: Path):
+    user.open(folder)
+    with user.mask.block_history():  # the mouse is held
+        user.mask.paint((2, 3), 1)
+        for key in (DEFAULT.accept, DEFAULT.skip, DEFAULT.next):
+            user.panel.tell("")
+            user.press(key)
+            assert "You are drawing: end the stroke" in user.panel.say.text()
+        assert not (folder / FOLDER / "masks").exists()
+        user.mask.paint((2, 4), 1)
+    user.press(DEFAULT.accept)
+    user.wait("frame_1")
+    assert statuses(user)[0] == "accepted"
+    assert (iio.imread(folder / FOLDER / "masks" / "frame_0.png", mode="P")[2, 3:5] == 1).all()
+
+
+# what was made ready, and what the controls say by now
+
+
+def choose_copy(dock: SegmentationDock, tmp_path: Path) -> None:
+    """Choose another model."""
+    dock.choices.choose(shutil.copytree(dock.choices.bundle, tmp_path / "another").as_posix())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda dock, _: dock.choices.steps.setValue(5),
+        lambda dock, _: dock.choices.seeds.setValue(2),
+        lambda dock, _: dock.choices.flip.toggle(),
+        lambda dock, _: dock.choices.device.setCurrentText("cpu"),
+        choose_copy,
+    ],
+    ids=["steps", "seeds", "mirror", "device", "model"],
+)
+def test_mask_that_was_made_ready_otherwise_is_made_anew(user: User, folder: Path, calls, tmp_path: Path, change):
+    user.open(folder)
+    user.qtbot.waitUntil(lambda: user.queue._ahead.is_ready("frame_1"), timeout=20_000)
+    before = user.queue._ahead._way
+    change(user.dock, tmp_path)
+    assert user.queue._ahead._way != before
+    assert not user.queue._ahead.is_ready("frame_1")
+    asked = calls.denoise
+    user.press(DEFAULT.next)
+    user.wait("frame_1")
+    assert calls.denoise > asked
+    session = user.dock._session
+    assert session.sampling(session.job(user.dock.images.layer)) == user.dock.choices.sampling
+
+
+def test_scoring_does_not_change_how_the_next_mask_is_made(user: User, folder: Path):
+    user.open(folder)
+    assert len(user.dock.choices.sampling.seeds) == 1
+    user.panel.score_button.click()
+    user.qtbot.waitUntil(lambda: user.panel.score_button.text() == "Score all", timeout=60_000)
+    user.qtbot.waitUntil(lambda: user.queue._ahead.is_ready("frame_1"), timeout=20_000)
+    assert user.items["frame_1"].disagreement >= 0
+    user.press(DEFAULT.next)
+    user.wait("frame_1")
+    assert user.dock._session.sampling(user.dock._session.job(user.dock.images.layer)).seeds == (0,)
+
+
+def test_mask_of_one_sample_is_not_among_the_doubtful(user: User, folder: Path):
+    user.open(folder)
+    assert (statuses(user)[0], user.items["frame_0"].disagreement) == ("predicted", -1)
+    user.panel.status.setCurrentText("doubtful")
+    assert user.panel.names == []
+    user.queue.project.update("frame_2", disagreement=0.3)
+    user.queue._refresh("frame_2")
+    assert user.panel.names == ["frame_2"]
+    user.press(DEFAULT.next)
+    user.wait("frame_2")
