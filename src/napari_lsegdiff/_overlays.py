@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -42,10 +43,12 @@ class Overlays:
     ----------
     viewer
         Where they are shown.
+    taken
+        Called with the kind of a layer that somebody else has removed.
     """
 
-    def __init__(self, viewer: ViewerModel) -> None:
-        self._viewer = viewer
+    def __init__(self, viewer: ViewerModel, taken: Callable[[str], None] = lambda kind: None) -> None:
+        self._viewer, self._taken = viewer, taken
         self._layers: dict[tuple[Image, str], Image | Labels] = {}
         self._closed = False
         viewer.layers.events.removed.connect(self._on_removed)
@@ -117,6 +120,7 @@ class Overlays:
     def _on_removed(self, event: Any) -> None:
         for key in [key for key, layer in self._layers.items() if event.value is layer]:
             del self._layers[key]
+            self._taken(key[1])
         for image, kind in [key for key in self._layers if key[0] is event.value]:
             self.hide(image, kind)
 

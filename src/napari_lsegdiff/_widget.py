@@ -80,6 +80,9 @@ class SegmentationDock(QWidget):
         self._soon = QTimer(self)
         self._soon.setSingleShot(True)
         self._soon.timeout.connect(self.redraw)
+        self._gone = QTimer(self)  # runs while layers are being removed
+        self._gone.setSingleShot(True)
+        self._gone.timeout.connect(self._on_mask_changed)
         self._build()
         self._connect()
 
@@ -168,6 +171,7 @@ class SegmentationDock(QWidget):
         self._recovery.said.connect(self._on_restored)
         self._recovery.restored.connect(self.queue.resume)
         layers, dims = self._viewer.layers, self._viewer.dims
+        layers.events.removing.connect(self._on_removing)
         layers.events.removed.connect(self._on_removed)
         layers.selection.events.active.connect(self._on_active)
         dims.events.current_step.connect(self._on_shown)
@@ -177,6 +181,7 @@ class SegmentationDock(QWidget):
             self._garbage.close,
             self._runner.close,
             self._soon.stop,
+            self._gone.stop,
             self._arrivals.close,
             self._journal.close,
             self._session.close,
@@ -187,6 +192,7 @@ class SegmentationDock(QWidget):
             partial(dims.events.current_step.disconnect, self._on_shown),
             partial(layers.selection.events.active.disconnect, self._on_active),
             partial(layers.events.removed.disconnect, self._on_removed),
+            partial(layers.events.removing.disconnect, self._on_removing),
         ]
         actions: dict[str, Callable[[], object]] = {
             "rediffuse": self.redraw,
@@ -282,6 +288,8 @@ class SegmentationDock(QWidget):
 
     def _on_mask_changed(self) -> None:
         """Let the controls tell what the canvas shows, also after undo."""
+        if self._gone.isActive():
+            return  # an overlay that came now would stand in the way of whoever removes all layers
         job = self._shown()
         self._correction.show(job)
         if job is not None:
@@ -339,9 +347,11 @@ class SegmentationDock(QWidget):
             self.sampling.show(sampling)
         self._on_mask_changed()
 
+    def _on_removing(self, event: Any) -> None:
+        self._gone.start(0)
+
     def _on_removed(self, event: Any) -> None:
         self._segmentation.removed(event.value)
-        self._on_mask_changed()
 
     def _on_active(self, event: Any) -> None:
         active = event.value

@@ -498,6 +498,52 @@ def test_image_and_overlays_can_be_removed_together(viewer, dock, image, run, he
     assert not len(viewer.layers)
 
 
+@pytest.fixture
+def overlays(viewer, dock, image, run, heard, qtbot):
+    """Strokes and agreement on show."""
+    dock.choices.seeds.setValue(3)
+    assert run()
+    settle(qtbot, dock)
+    viewer.layers["frame mask"].paint((10, 10), 1)
+    dock.gallery.agreement.setChecked(True)
+    dock.correct.show_strokes.setChecked(True)
+    return {dock.correct.show_strokes: "frame strokes", dock.gallery.agreement: "frame agreement between samples"}
+
+
+def test_all_layers_can_be_cleared_with_overlays_on_show(viewer, overlays, monkeypatch, qtbot):
+    def insert(self, index, value):
+        raise AssertionError(f"{value.name} came while the layers went")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(viewer.layers), "insert", insert)
+        viewer.layers.clear()
+    qtbot.wait(50)
+    assert not len(viewer.layers)
+
+
+def test_nothing_comes_while_layers_of_several_images_go(viewer, dock, overlays, run, monkeypatch, qtbot):
+    viewer.add_image(np.full((50, 60, 3), 90, np.uint8), rgb=True, name="other")
+    assert run()
+    test_all_layers_can_be_cleared_with_overlays_on_show(viewer, overlays, monkeypatch, qtbot)
+    assert dock.correct.object.text() == ""
+    assert not dock.correct.redraw_button.isEnabled()
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_an_overlay_that_the_user_deletes_stays_away(viewer, dock, overlays, qtbot, place):
+    box, name = list(overlays.items())[place]
+    (other,) = set(overlays) - {box}
+    viewer.layers.remove(name)
+    assert not box.isChecked()
+    assert other.isChecked()
+    viewer.layers["frame mask"].paint((30, 30), 1)
+    qtbot.wait(50)
+    assert name not in viewer.layers
+    assert overlays[other] in viewer.layers
+    box.setChecked(True)
+    assert name in viewer.layers
+
+
 def test_the_image_whose_mask_is_painted_is_redrawn(viewer, dock, image, run, heard, qtbot):
     assert run()
     settle(qtbot, dock)
