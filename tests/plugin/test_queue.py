@@ -13,6 +13,8 @@ import imageio.v3 as iio
 import numpy as np
 import PIL.Image
 import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
 
 from lsegdiff_core.classes import DEFAULT_CLASSES, ObjectClass
 from lsegdiff_core.project import FOLDER, Project
@@ -118,6 +120,21 @@ def test_the_brush_stays_in_the_hand(user: User, folder: Path):
     user.press(DEFAULT.previous)
     user.wait("frame_2")
     assert (user.mask.mode, user.mask.brush_size) == ("erase", 23)
+
+
+def test_keys_work_after_a_click_on_the_table_and_on_its_filter(user: User, folder: Path):
+    user.open(folder)
+    table, status = user.panel.table, user.panel.status
+    QTest.mouseClick(
+        table.viewport(), Qt.MouseButton.LeftButton, pos=table.visualRect(table.model().index(2, 0)).center()
+    )
+    user.wait("frame_2")
+    QTest.keyClick(table, Qt.Key.Key_K)
+    user.wait("frame_3")
+    assert statuses(user)[2] == "accepted"
+    QTest.keyClick(status, Qt.Key.Key_N)
+    user.wait("frame_4")
+    assert status.currentIndex() == 0
 
 
 def test_what_a_run_says_is_said_beside_the_queue(user: User, folder: Path):
