@@ -150,7 +150,11 @@ class Canvas(QObject):
         assert self.image is not None
         adopt_saved(self._session, self.image, self._session.job(self.image).frame, saved, seconds)
         self._keep()
-        sampling = self._session.sampling(self._session.job(self.image))
+        job = self._session.job(self.image)
+        made = self._session.bundle(job)
+        if made is not None:
+            self._sampling.model.compare(*made)
+        sampling = self._session.sampling(job)
         if sampling is None:
             self.show_own_sampling()
         else:

@@ -24,7 +24,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QLabeledDoubleSlider, QLabeledSlider
 
-from lsegdiff_core.bundle import Manifest, available_bundles, find_bundle, read_manifest
+from lsegdiff_core.bundle import Manifest, available_bundles, bundle_hash, find_bundle, read_manifest
 from lsegdiff_core.config import MAX_STEPS, SAMPLER_NAMES, SamplingConfig
 from lsegdiff_core.errors import LSegDiffError
 from napari_lsegdiff._controls import row
@@ -117,7 +117,8 @@ def _is_picture(layer: object) -> TypeGuard[Image]:
 class ModelChoice(QWidget):
     """Image, bundle, device and sampling, in one form; ``settings`` go before what a bundle suggests.
 
-    ``chosen`` carries the manifest of a newly chosen bundle, ``failed`` an error of a folder that is none.
+    ``chosen`` carries the manifest of a newly chosen bundle, ``failed`` an error of a folder that is none, ``said`` a
+    sentence.
 
     Attributes
     ----------
@@ -127,6 +128,7 @@ class ModelChoice(QWidget):
 
     chosen = Signal(object)
     failed = Signal(object)
+    said = Signal(str)
 
     def __init__(self, images: ImageChoice, settings: Settings = UNSET, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -242,6 +244,21 @@ class ModelChoice(QWidget):
             self.model.insertItem(self.model.count() - 1, Path(bundle).name, bundle)
             self.model.setItemData(self.model.findData(bundle), bundle, Qt.ItemDataRole.ToolTipRole)
         return manifest
+
+    def listed(self, sha256: str) -> str | None:
+        """Return the listed bundle with this hash; None if there is none."""
+        for bundle in self.bundles:
+            try:
+                if bundle_hash(find_bundle(bundle)) == sha256:
+                    return bundle
+            except LSegDiffError:  # its folder is gone by now
+                continue
+        return None
+
+    def compare(self, name: str, sha256: str) -> None:
+        """Say so if a mask was made with another bundle than the chosen one, which stays: new masks get it."""
+        if self.listed(sha256) != self._folder:
+            self.said.emit(f"This mask was made with {name} ({sha256[:8]}…), not with the chosen model")
 
     def show_device(self, name: str) -> None:
         """Choose a device, listed or not: which ones there are is known only when torch is loaded."""

@@ -50,12 +50,12 @@ class MaskFiles(QObject):
     failed
         Emitted with an error.
     opened
-        Emitted with the `Job` whose mask has come from a file.
+        Emitted with the `Job` whose mask has come from a file, and with the file's path.
     """
 
     said = Signal(str, str)
     failed = Signal(object)
-    opened = Signal(object)
+    opened = Signal(object, object)
 
     def __init__(self, session: Session, images: ImageChoice, exporter: ExportPanel, parent: QWidget) -> None:
         super().__init__(parent)
@@ -82,8 +82,7 @@ class MaskFiles(QObject):
         except LSegDiffError as error:
             self.failed.emit(error)
             return
-        self.opened.emit(Job(image, job.frame, self._session.selected(image), image.name))
-        self.said.emit(f"Opened: {path.name}", str(path))
+        self.opened.emit(Job(image, job.frame, self._session.selected(image), image.name), path)
 
     def _on_export(self, path: Path, format: str) -> None:
         image = self._images.layer

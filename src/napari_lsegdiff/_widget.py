@@ -30,6 +30,7 @@ from napari_lsegdiff._learn import LearnDialog
 from napari_lsegdiff._panels import ExportPanel, RunPanel
 from napari_lsegdiff._queue import Queue
 from napari_lsegdiff._recovery import Recovery, RecoveryBar
+from napari_lsegdiff._removal import Removal
 from napari_lsegdiff._runner import Runner
 from napari_lsegdiff._segmentation import Segmentation
 from napari_lsegdiff._session import Session
@@ -80,9 +81,7 @@ class SegmentationDock(QWidget):
         self._soon = QTimer(self)
         self._soon.setSingleShot(True)
         self._soon.timeout.connect(self.redraw)
-        self._gone = QTimer(self)  # runs while layers are being removed
-        self._gone.setSingleShot(True)
-        self._gone.timeout.connect(self._on_mask_changed)
+        self._removal = Removal(napari_viewer, self)
         self._build()
         self._connect()
 
@@ -148,6 +147,7 @@ class SegmentationDock(QWidget):
         self.images.chosen.connect(self._on_image)
         self.choices.chosen.connect(self._on_model)
         self.choices.failed.connect(self._on_error)
+        self.choices.said.connect(self.panel.say)
         self.panel.button.clicked.connect(self._segmentation.toggle)
         self.refine.changed.connect(self._on_refine)
         self.correct.redraw.connect(self.redraw)
@@ -170,8 +170,8 @@ class SegmentationDock(QWidget):
         self.about.unload.connect(lambda: self.about.show_unloaded(self._runner.unload()))
         self._recovery.said.connect(self._on_restored)
         self._recovery.restored.connect(self.queue.resume)
+        self._removal.over.connect(self._on_mask_changed)
         layers, dims = self._viewer.layers, self._viewer.dims
-        layers.events.removing.connect(self._on_removing)
         layers.events.removed.connect(self._on_removed)
         layers.selection.events.active.connect(self._on_active)
         dims.events.current_step.connect(self._on_shown)
@@ -181,7 +181,7 @@ class SegmentationDock(QWidget):
             self._garbage.close,
             self._runner.close,
             self._soon.stop,
-            self._gone.stop,
+            self._removal.close,
             self._arrivals.close,
             self._journal.close,
             self._session.close,
@@ -192,7 +192,6 @@ class SegmentationDock(QWidget):
             partial(dims.events.current_step.disconnect, self._on_shown),
             partial(layers.selection.events.active.disconnect, self._on_active),
             partial(layers.events.removed.disconnect, self._on_removed),
-            partial(layers.events.removing.disconnect, self._on_removing),
         ]
         actions: dict[str, Callable[[], object]] = {
             "rediffuse": self.redraw,
@@ -288,8 +287,8 @@ class SegmentationDock(QWidget):
 
     def _on_mask_changed(self) -> None:
         """Let the controls tell what the canvas shows, also after undo."""
-        if self._gone.isActive():
-            return  # an overlay that came now would stand in the way of whoever removes all layers
+        if self._removal.under_way:
+            return  # it follows when they are gone; strokes and agreement are layers, too
         job = self._shown()
         self._correction.show(job)
         if job is not None:
@@ -341,14 +340,27 @@ class SegmentationDock(QWidget):
         self.panel.say(f"Object {job.number} is now {parts} objects" if parts > 1 else "The object is in one part")
         self._on_mask_changed()
 
-    def _on_opened(self, job: Job) -> None:
+    def _on_opened(self, job: Job, path: Path) -> None:
+        note = self._choose_model_of(job)
         sampling = self._session.sampling(job)
         if sampling is not None:
             self.sampling.show(sampling)
         self._on_mask_changed()
+        self.panel.say(f"Opened: {path.name}{note}", str(path))
 
-    def _on_removing(self, event: Any) -> None:
-        self._gone.start(0)
+    def _choose_model_of(self, job: Job) -> str:
+        """Choose the model that made a mask; return what there is to say if it cannot be chosen."""
+        made = self._session.bundle(job)
+        if made is None:
+            return ""
+        name, sha256 = made
+        bundle = self.choices.listed(sha256)
+        if bundle is None:
+            return f"; made with {name} ({sha256[:8]}…), which is not in the list of models"
+        if bundle != self.choices.bundle:
+            self.choices.choose(bundle)
+        self._segmentation.suggested = None  # the next run refines as this mask was refined
+        return ""
 
     def _on_removed(self, event: Any) -> None:
         self._segmentation.removed(event.value)

@@ -529,6 +529,13 @@ def test_nothing_comes_while_layers_of_several_images_go(viewer, dock, overlays,
     assert not dock.correct.redraw_button.isEnabled()
 
 
+def test_a_layer_that_comes_after_one_has_gone_hides_nothing(viewer, dock, overlays, qtbot):
+    viewer.layers.remove("frame mask")
+    viewer.add_points(np.zeros((1, 2)))
+    qtbot.waitUntil(lambda: not dock.exporter.button.isEnabled())
+    qtbot.waitUntil(lambda: "frame strokes" not in viewer.layers)
+
+
 @pytest.mark.parametrize("place", [0, 1])
 def test_an_overlay_that_the_user_deletes_stays_away(viewer, dock, overlays, qtbot, place):
     box, name = list(overlays.items())[place]
