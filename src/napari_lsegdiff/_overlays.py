@@ -19,7 +19,7 @@ from napari_lsegdiff._layers import UNLOCKED
 
 # A layer with this in its metadata is nothing to segment.
 OVERLAY = "lsegdiff overlay"
-AGREEMENT, STROKES, PREVIEW = "agreement between samples", "strokes", "preview"
+AGREEMENT, STROKES, PREVIEW = "agreement", "strokes", "preview"
 
 # Clear where all samples agree, bright where they are split.
 _SPLIT = Colormap(
@@ -104,7 +104,7 @@ class Overlays:
         make = Labels if kind == STROKES else Image
         layer = make(
             data,
-            name=f"{image.name} {kind}",
+            name=f"{kind} ({image.name})",
             affine=affine,
             units=image.units,
             axis_labels=image.axis_labels,

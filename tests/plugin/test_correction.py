@@ -306,7 +306,7 @@ def test_agreement_and_strokes_are_shown_and_hidden(viewer, dock, image, run, he
     labels = viewer.layers["frame mask"]
     viewer.layers.selection.active = labels
     dock.gallery.agreement.setChecked(True)
-    overlay = viewer.layers["frame agreement between samples"]
+    overlay = viewer.layers["agreement (frame)"]
     assert overlay.data.shape == (96, 128)
     assert overlay.data.min() == pytest.approx(2 / 3)
     assert overlay.data.max() == 1
@@ -316,12 +316,12 @@ def test_agreement_and_strokes_are_shown_and_hidden(viewer, dock, image, run, he
     assert "agreement" not in [dock.images.itemText(index) for index in range(dock.images.count())]
     labels.paint((10, 10), 1)
     dock.correct.show_strokes.setChecked(True)
-    strokes = viewer.layers["frame strokes"]
+    strokes = viewer.layers["strokes (frame)"]
     assert strokes.data[10, 10] == 1
     labels.paint((40, 60), 0)
     assert strokes.data[40, 60] == 2
     dock.correct.forget_button.click()
-    qtbot.waitUntil(lambda: "frame strokes" not in viewer.layers)
+    qtbot.waitUntil(lambda: "strokes (frame)" not in viewer.layers)
     dock.gallery.agreement.setChecked(False)
     qtbot.waitUntil(lambda: not any(layer.metadata.get(OVERLAY) for layer in viewer.layers))
 
@@ -343,14 +343,14 @@ def test_overlays_lie_on_a_turned_stack(viewer, dock, run, heard, qtbot):
     assert run()
     settle(qtbot, dock)
     dock.gallery.agreement.setChecked(True)
-    overlay = viewer.layers["stack agreement between samples"]
+    overlay = viewer.layers["agreement (stack)"]
     frame = dock._shown().frame
     for corner in ((0, 0), (59, 79)):
         np.testing.assert_allclose(
             overlay.data_to_world((0, *corner)), stack.data_to_world((*frame, *corner)), atol=1e-9
         )
     dock._correction.preview(dock._shown(), Preview(cone((0.5, 0.5)), Geometry((60, 80), (0, 0, 60, 80))))
-    preview = viewer.layers["stack preview"]
+    preview = viewer.layers["preview (stack)"]
     np.testing.assert_allclose(
         preview.data_to_world((0, (SIZE - 1) / 2, (SIZE - 1) / 2)), stack.data_to_world((*frame, 29.5, 39.5)), atol=1e-9
     )
@@ -507,7 +507,7 @@ def overlays(viewer, dock, image, run, heard, qtbot):
     viewer.layers["frame mask"].paint((10, 10), 1)
     dock.gallery.agreement.setChecked(True)
     dock.correct.show_strokes.setChecked(True)
-    return {dock.correct.show_strokes: "frame strokes", dock.gallery.agreement: "frame agreement between samples"}
+    return {dock.correct.show_strokes: "strokes (frame)", dock.gallery.agreement: "agreement (frame)"}
 
 
 def test_all_layers_can_be_cleared_with_overlays_on_show(viewer, overlays, monkeypatch, qtbot):
@@ -533,7 +533,7 @@ def test_a_layer_that_comes_after_one_has_gone_hides_nothing(viewer, dock, overl
     viewer.layers.remove("frame mask")
     viewer.add_points(np.zeros((1, 2)))
     qtbot.waitUntil(lambda: not dock.exporter.button.isEnabled())
-    qtbot.waitUntil(lambda: "frame strokes" not in viewer.layers)
+    qtbot.waitUntil(lambda: "strokes (frame)" not in viewer.layers)
 
 
 @pytest.mark.parametrize("place", [0, 1])
