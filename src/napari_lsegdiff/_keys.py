@@ -9,7 +9,7 @@ from napari.components import ViewerModel
 from napari.utils.key_bindings import coerce_keybinding
 from napari.utils.shortcuts import default_shortcuts
 from qtpy.QtCore import QEvent, QObject, Qt
-from qtpy.QtGui import QKeyEvent
+from qtpy.QtGui import QIcon, QKeyEvent
 from qtpy.QtWidgets import (
     QComboBox,
     QDialog,
@@ -20,6 +20,8 @@ from qtpy.QtWidgets import (
     QTableView,
     QWidget,
 )
+
+from napari_lsegdiff._text import Wrapped
 
 
 @dataclass(frozen=True)
@@ -124,14 +126,17 @@ class Keys:
         if self._help is not None and self._help.isVisible():
             self._help.close()
             return
+        from napari_lsegdiff._settings import settings_place  # which knows the keys
+
         self._help = QDialog(self._parent)
         self._help.setWindowTitle("Keys of LSegDiff")
         form = QFormLayout(self._help)
         for name, meaning in MEANINGS.items():
             form.addRow(f"<b>{written(getattr(self._shortcuts, name))}</b>", QLabel(meaning))
         form.addRow(QLabel("Undo and redo, brush and eraser have napari's keys: Ctrl+Alt+/ lists them."))
-        form.addRow(QLabel("Change the keys under File > Preferences > LSegDiff."))
+        form.addRow(Wrapped(f"Change the keys {settings_place()}; that takes effect when the dock is opened again."))
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
+        buttons.button(QDialogButtonBox.StandardButton.Close).setIcon(QIcon())  # Qt's is black in a dark theme, too
         buttons.rejected.connect(self._help.close)
         form.addRow(buttons)
         self._help.show()

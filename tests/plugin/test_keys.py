@@ -9,7 +9,7 @@ from napari.utils.key_bindings import coerce_keybinding
 from napari.utils.shortcuts import default_shortcuts
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QComboBox, QLabel, QListWidget, QTableView, QWidget
+from qtpy.QtWidgets import QComboBox, QLabel, QListWidget, QPushButton, QTableView, QWidget
 
 from napari_lsegdiff._keys import DEFAULT, MEANINGS, Keys, Shortcuts, checked
 from napari_lsegdiff._settings import load_settings
@@ -70,9 +70,24 @@ def test_help_lists_every_key_and_goes_again(qtbot):
     keys.show_help()
     texts = {label.text() for label in keys._help.findChildren(QLabel)}
     assert set(MEANINGS.values()) <= texts
+    assert any("File > Preferences" in text and "when the dock is opened again" in text for text in texts)
     assert {"<b>K</b>", "<b>⇧N</b>"} <= texts
+    (button,) = keys._help.findChildren(QPushButton)
+    assert button.icon().isNull()
     keys.show_help()
     assert not keys._help.isVisible()
+    keys.close()
+
+
+def test_help_names_the_file_where_napari_has_no_settings_of_plugins(qtbot, monkeypatch, no_settings):
+    monkeypatch.delattr("napari.settings.get_plugin_settings", raising=False)
+    parent = QWidget()
+    qtbot.addWidget(parent)
+    keys = Keys(ViewerModel(), DEFAULT, {}, parent)
+    keys.show_help()
+    texts = [label.text() for label in keys._help.findChildren(QLabel)]
+    assert any(str(no_settings) in text for text in texts)
+    assert not any("Preferences" in text for text in texts)
     keys.close()
 
 
