@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -19,6 +20,8 @@ PACKAGES = ("torch", "numpy", "scikit-image", "napari")
 # Largest difference in probability between a bundle's test result and this machine's.
 TOLERANCE = 1e-4
 WARNING = "Not a medical device."
+# What a bundle calls its mean Dice at so many sampler steps.
+DICE = re.compile(r"dice_[0-9]+")
 
 
 @dataclass(frozen=True)
@@ -31,9 +34,17 @@ class Card:
 
     @property
     def validation(self) -> str:
-        """The scores on the validation images as ``name value`` in a line; empty without any."""
+        """The mean Dice on the validation images by sampler steps, in a line; empty if the bundle does not know it."""
         scores = self.manifest.training.get("validation")
-        return ", ".join(f"{name} {value}" for name, value in scores.items()) if isinstance(scores, dict) else ""
+        known = scores.items() if isinstance(scores, dict) else ()
+        dice = {
+            int(name[5:]): value for name, value in known if DICE.fullmatch(name) and isinstance(value, int | float)
+        }
+        parts = [f"{dice[steps]:.3f} at {steps}" for steps in sorted(dice)]
+        if not parts:
+            return ""
+        parts[0] += " step" if 1 in dice else " steps"
+        return f"Dice {', '.join(parts)}"
 
     def rows(self) -> Iterator[tuple[str, str]]:
         """Give name and value of each line; the folder is not among them."""

@@ -55,7 +55,6 @@ class Canvas(QObject):
         self.reclassed = False
         self._kept: NDArray[np.integer] | None = None  # the mask as it was saved, or as the model first drew it
         self._tool: tuple[str, float] | None = None  # mode and brush size of the mask before
-        self._own: SamplingConfig | None = None  # the user's own, while the controls show that of a saved mask
         viewer.layers.events.removing.connect(self._on_removing)
         viewer.layers.events.removed.connect(self._on_removed)
 
@@ -162,12 +161,15 @@ class Canvas(QObject):
         assert self.image is not None
         adopt_saved(self._session, self.image, self._session.job(self.image).frame, saved, seconds)
         self._keep()
-        sampling = self._session.sampling(self._session.job(self.image))
+        job = self._session.job(self.image)
+        made = self._session.bundle(job)
+        if made is not None:
+            self._sampling.model.compare(*made)
+        sampling = self._session.sampling(job)
         if sampling is None:
             self.show_own_sampling()
         else:
-            self._own = self._own or self._sampling.shown
-            self._sampling.show(sampling)
+            self._sampling.lend(sampling)
 
     def save(self, project: Project, name: str, accepted: bool) -> None:
         """Write the mask as that of an item of a project, accepted or as a draft.
@@ -198,10 +200,9 @@ class Canvas(QObject):
     @property
     def own_sampling(self) -> SamplingConfig | None:
         """How new masks are made while the controls show how a saved one was; None while they show their own."""
-        return None if self._own is None else replace(self._own, strength=1.0)  # new masks start from nothing
+        own = self._sampling.own
+        return None if own is None else replace(own, strength=1.0)  # new masks start from nothing
 
     def show_own_sampling(self) -> None:
         """Show the user's own settings again."""
-        if self._own is not None:
-            self._sampling.show(self._own)
-            self._own = None
+        self._sampling.show_own()

@@ -24,7 +24,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QLabeledDoubleSlider, QLabeledSlider
 
-from lsegdiff_core.bundle import Manifest, available_bundles, find_bundle, read_manifest
+from lsegdiff_core.bundle import Manifest, available_bundles, bundle_hash, find_bundle, read_manifest
 from lsegdiff_core.config import MAX_STEPS, SAMPLER_NAMES, SamplingConfig
 from lsegdiff_core.errors import LSegDiffError
 from napari_lsegdiff._controls import row
@@ -117,15 +117,23 @@ def _is_picture(layer: object) -> TypeGuard[Image]:
 class ModelChoice(QWidget):
     """Image, bundle, device and sampling, in one form; ``settings`` go before what a bundle suggests.
 
-    ``chosen`` carries the manifest of a newly chosen bundle, ``failed`` an error of a folder that is none.
+    ``chosen`` carries the manifest of a newly chosen bundle, ``failed`` an error of a folder that is none, ``said`` a
+    sentence.
+
+    Attributes
+    ----------
+    suggested
+        The sampling that settings and bundle suggest.
     """
 
     chosen = Signal(object)
     failed = Signal(object)
+    said = Signal(str)
 
     def __init__(self, images: ImageChoice, settings: Settings = UNSET, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._settings = settings
+        self.suggested = settings.sampling(SamplingConfig())
         self.model = QComboBox()
         self.model.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.model.setMinimumContentsLength(12)
@@ -135,9 +143,8 @@ class ModelChoice(QWidget):
         # napari's own style sheet sets the size of every text, so a font alone would not do
         self.licence.setStyleSheet("font-size: 8pt;")
         self.device = QComboBox()
-        # which there are is known only when torch is loaded
-        self.device.addItems(list(dict.fromkeys(["auto", settings.device])))
-        self.device.setCurrentText(settings.device)
+        self.device.addItem("auto")
+        self.show_device(settings.device)
         self.steps = QLabeledSlider(Qt.Orientation.Horizontal)
         self.steps.setRange(1, MAX_STEPS)
         self.sampler = QComboBox()
@@ -186,12 +193,17 @@ class ModelChoice(QWidget):
             self.model.setCurrentIndex(-1)
             self.model.setPlaceholderText("Choose a model…")
             self._describe(None)
-            self.show_sampling(settings.sampling(SamplingConfig()))
+            self.show_sampling(self.suggested)
 
     @property
     def bundle(self) -> str | None:
         """Name or folder of the chosen bundle."""
         return self._folder
+
+    @property
+    def bundles(self) -> list[str]:
+        """Names and folders of the bundles that can be chosen."""
+        return [str(self.model.itemData(index)) for index in range(self.model.count() - 1)]  # the last opens a dialog
 
     @property
     def sampling(self) -> SamplingConfig:
@@ -207,19 +219,52 @@ class ModelChoice(QWidget):
     def choose(self, bundle: str) -> None:
         """Choose a bundle by name or folder and show what it suggests; a folder that is none changes nothing."""
         try:
-            manifest = read_manifest(find_bundle(bundle))
+            manifest = self.offer(bundle)
         except LSegDiffError as error:
             self._select(self._folder)
             self.failed.emit(error)
             return
-        if self.model.findData(bundle) < 0:
-            self.model.insertItem(self.model.count() - 1, Path(bundle).name, bundle)
-            self.model.setItemData(self.model.findData(bundle), bundle, Qt.ItemDataRole.ToolTipRole)
         self._folder = bundle
         self._select(bundle)
         self._describe(manifest)
-        self.show_sampling(self._settings.sampling(manifest.sampling))
+        self.suggested = self._settings.sampling(manifest.sampling)
+        self.show_sampling(self.suggested)
         self.chosen.emit(manifest)
+
+    def offer(self, bundle: str) -> Manifest:
+        """List a bundle, by name or folder, and return what it says of itself.
+
+        Raises
+        ------
+        LSegDiffError
+            If it is none.
+        """
+        manifest = read_manifest(find_bundle(bundle))
+        if self.model.findData(bundle) < 0:
+            self.model.insertItem(self.model.count() - 1, Path(bundle).name, bundle)
+            self.model.setItemData(self.model.findData(bundle), bundle, Qt.ItemDataRole.ToolTipRole)
+        return manifest
+
+    def listed(self, sha256: str) -> str | None:
+        """Return the listed bundle with this hash; None if there is none."""
+        for bundle in self.bundles:
+            try:
+                if bundle_hash(find_bundle(bundle)) == sha256:
+                    return bundle
+            except LSegDiffError:  # its folder is gone by now
+                continue
+        return None
+
+    def compare(self, name: str, sha256: str) -> None:
+        """Say so if a mask was made with another bundle than the chosen one, which stays: new masks get it."""
+        if self.listed(sha256) != self._folder:
+            self.said.emit(f"This mask was made with {name} ({sha256[:8]}…), not with the chosen model")
+
+    def show_device(self, name: str) -> None:
+        """Choose a device, listed or not: which ones there are is known only when torch is loaded."""
+        if self.device.findText(name) < 0:
+            self.device.addItem(name)
+        self.device.setCurrentText(name)
 
     def show_devices(self, names: list[str]) -> None:
         """List the machine's devices, keeping the choice."""
@@ -259,11 +304,18 @@ class ModelChoice(QWidget):
 
 
 class SamplingControls:
-    """All that the controls say of the sampling: those of the model, and the strength of a re-diffusion."""
+    """All that the controls say of the sampling: those of the model, and the strength of a re-diffusion.
+
+    Attributes
+    ----------
+    own
+        The user's own, while the controls show how a saved mask was made; None otherwise.
+    """
 
     def __init__(self, model: ModelChoice, strength: QLabeledDoubleSlider) -> None:
         self.model = model
         self._strength = strength
+        self.own: SamplingConfig | None = None
 
     @property
     def shown(self) -> SamplingConfig:
@@ -274,3 +326,14 @@ class SamplingControls:
         """Show how a mask was sampled."""
         self.model.show_sampling(sampling)
         self._strength.setValue(sampling.strength)
+
+    def lend(self, sampling: SamplingConfig) -> None:
+        """Show how a saved mask was sampled, until `show_own`."""
+        self.own = self.own or self.shown
+        self.show(sampling)
+
+    def show_own(self) -> None:
+        """Show the user's own settings again."""
+        if self.own is not None:
+            self.show(self.own)
+            self.own = None

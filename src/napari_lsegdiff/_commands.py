@@ -6,6 +6,7 @@ import napari
 import napari.viewer
 from qtpy.QtWidgets import QTabWidget
 
+from napari_lsegdiff._dock import RememberingDock
 from napari_lsegdiff._widget import SegmentationDock
 
 # The name that napari itself gives the dock, when it is opened from the Plugins menu: there shall be only one.
@@ -38,7 +39,7 @@ def open_dock(viewer: napari.viewer.Viewer, tab: str) -> SegmentationDock:
     found = (widget for widget in viewer.window.dock_widgets.values() if isinstance(widget, SegmentationDock))
     dock = next(found, None)
     if dock is None:
-        dock = SegmentationDock(viewer)
+        dock = RememberingDock(viewer)
         viewer.window.add_dock_widget(dock, name=DOCK_NAME)
     frame = dock.parentWidget()
     if frame is not None:

@@ -31,6 +31,8 @@ class RefineControls(QGroupBox):
     ----------
     gesture
         Stays the same while one slider is being dragged, so that the drag can become one undo item.
+    default
+        What settings and model suggest, and Reset brings back.
     """
 
     changed = Signal()
@@ -39,7 +41,7 @@ class RefineControls(QGroupBox):
         super().__init__("Refine", parent)
         self.gesture = 0
         self._last = 0.0
-        self._default = MorphologyConfig()
+        self.default = MorphologyConfig()
 
         self.threshold = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
         self.threshold.setRange(0.01, 0.99)
@@ -91,7 +93,7 @@ class RefineControls(QGroupBox):
         for box in (self.fill_holes, self.keep_largest):
             box.toggled.connect(self._on_toggled)
         self.reset_button.clicked.connect(self._on_reset)
-        self.show_morphology(self._default)
+        self.show_morphology(self.default)
 
     @property
     def morphology(self) -> MorphologyConfig:
@@ -109,19 +111,19 @@ class RefineControls(QGroupBox):
 
     def set_default(self, morphology: MorphologyConfig) -> None:
         """Show what the model suggests, or the user's settings say, and come back to it on Reset."""
-        self._default = morphology
+        self.default = morphology
         self.show_morphology(morphology)
 
     def show_morphology(self, morphology: MorphologyConfig) -> None:
-        """Move the controls without telling anyone."""
+        """Move the controls without telling anyone, each to the end of its range at most."""
         blocked = self.blockSignals(True)
         self.threshold.setValue(morphology.threshold)
         self.confidence.setValue(morphology.min_confidence)
-        self.opening.setValue(round(morphology.opening))
-        self.closing.setValue(round(morphology.closing))
+        self.opening.setValue(min(round(morphology.opening), self.opening.maximum()))
+        self.closing.setValue(min(round(morphology.closing), self.closing.maximum()))
         self.fill_holes.setChecked(morphology.fill_holes)
-        self.min_area.setValue(morphology.min_area)
-        self.smooth.setValue(round(morphology.smooth))
+        self.min_area.setValue(min(morphology.min_area, self.min_area.maximum()))
+        self.smooth.setValue(min(round(morphology.smooth), self.smooth.maximum()))
         self.keep_largest.setChecked(morphology.keep_largest)
         self.blockSignals(blocked)
 
@@ -142,7 +144,7 @@ class RefineControls(QGroupBox):
 
     def _on_reset(self) -> None:
         self.gesture += 1
-        self.show_morphology(self._default)
+        self.show_morphology(self.default)
         self.changed.emit()
 
 

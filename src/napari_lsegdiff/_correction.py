@@ -45,7 +45,7 @@ class Correction(QObject):
         super().__init__(parent)
         self._session, self._panel, self._gallery = session, panel, gallery
         self._layers = HintLayers(viewer)
-        self._overlays = Overlays(viewer)
+        self._overlays = Overlays(viewer, self._on_taken)
         self._surveyor = NewestWins(self)
         self._job: Job | None = None
         self._run: int | None = None  # whose samples the gallery shows
@@ -151,6 +151,12 @@ class Correction(QObject):
         shown = self._panel.show_strokes.isChecked()
         strokes = self._session.strokes(self._job) if shown else None
         self._overlays.show_strokes(self._job.image, self._job.frame, strokes)
+
+    def _on_taken(self, kind: str) -> None:
+        """Untick what shows a layer that the user has deleted: it shall not come again by itself."""
+        for mine, box in ((STROKES, self._panel.show_strokes), (AGREEMENT, self._gallery.agreement)):
+            if kind == mine:
+                box.setChecked(False)
 
     def _on_point(self, inside: bool) -> None:
         if self._job is not None:

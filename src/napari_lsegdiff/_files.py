@@ -50,12 +50,12 @@ class MaskFiles(QObject):
     failed
         Emitted with an error.
     opened
-        Emitted with the `Job` whose mask has come from a file.
+        Emitted with the `Job` whose mask has come from a file, the file's path, and what is to be said of it, or nothing.
     """
 
     said = Signal(str, str)
     failed = Signal(object)
-    opened = Signal(object)
+    opened = Signal(object, object, str)
 
     def __init__(self, session: Session, images: ImageChoice, exporter: ExportPanel, parent: QWidget) -> None:
         super().__init__(parent)
@@ -82,8 +82,7 @@ class MaskFiles(QObject):
         except LSegDiffError as error:
             self.failed.emit(error)
             return
-        self.opened.emit(Job(image, job.frame, self._session.selected(image), image.name))
-        self.said.emit(f"Opened: {path.name}" + (f"; {saved.note}" if saved.note else ""), str(path))
+        self.opened.emit(Job(image, job.frame, self._session.selected(image), image.name), path, saved.note)
 
     def _on_export(self, path: Path, format: str) -> None:
         image = self._images.layer

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 
 from napari.components import ViewerModel
 from napari.utils.key_bindings import coerce_keybinding
 from napari.utils.shortcuts import default_shortcuts
-from qtpy.QtWidgets import QDialog, QDialogButtonBox, QFormLayout, QLabel, QWidget
+from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtGui import QIcon, QKeyEvent
+from qtpy.QtWidgets import (
+    QComboBox,
+    QDialog,
+    QDialogButtonBox,
+    QFormLayout,
+    QLabel,
+    QListWidget,
+    QTableView,
+    QWidget,
+)
+
+from napari_lsegdiff._text import Wrapped
 
 
 @dataclass(frozen=True)
@@ -54,8 +67,29 @@ def checked(wanted: Mapping[str, str]) -> tuple[Shortcuts, list[str]]:
     return Shortcuts(**chosen), problems
 
 
+class _LettersPass(QObject):
+    """Lets letters and digits through a list to the viewer; Qt would search the list for them."""
+
+    def __init__(self, lists: Iterable[QWidget], parent: QObject) -> None:
+        super().__init__(parent)
+        for widget in lists:
+            widget.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
+        """Ignore a printable key in the widget's place: Qt then offers it to the widgets around it."""
+        if event.type() != QEvent.Type.KeyPress or not isinstance(event, QKeyEvent):
+            return False
+        modifiers = Qt.KeyboardModifier
+        held = event.modifiers() & (modifiers.ControlModifier | modifiers.AltModifier | modifiers.MetaModifier)
+        text = event.text()
+        if held or not text.isprintable() or not text.strip():  # the space bar opens and selects
+            return False
+        event.ignore()
+        return True
+
+
 class Keys:
-    """Binds actions to the viewer's keys.
+    """Binds actions to the viewer's keys, which tables, lists and choices of the dock leave alone.
 
     Parameters
     ----------
@@ -66,7 +100,7 @@ class Keys:
     actions
         What each does, by the names in `Shortcuts`.
     parent
-        Of the window that lists the keys.
+        The dock; also of the window that lists the keys.
     """
 
     def __init__(
@@ -77,6 +111,8 @@ class Keys:
         self._help: QDialog | None = None
         for name, action in self._actions.items():
             viewer.bind_key(getattr(shortcuts, name), lambda viewer, action=action: action(), overwrite=True)
+        kinds = (QComboBox, QTableView, QListWidget)
+        _LettersPass((widget for kind in kinds for widget in parent.findChildren(kind)), parent)
 
     def close(self) -> None:
         """Free the keys."""
@@ -90,14 +126,17 @@ class Keys:
         if self._help is not None and self._help.isVisible():
             self._help.close()
             return
+        from napari_lsegdiff._settings import settings_place  # which knows the keys
+
         self._help = QDialog(self._parent)
         self._help.setWindowTitle("Keys of LSegDiff")
         form = QFormLayout(self._help)
         for name, meaning in MEANINGS.items():
             form.addRow(f"<b>{written(getattr(self._shortcuts, name))}</b>", QLabel(meaning))
         form.addRow(QLabel("Undo and redo, brush and eraser have napari's keys: Ctrl+Alt+/ lists them."))
-        form.addRow(QLabel("Change the keys under File > Preferences > LSegDiff."))
+        form.addRow(Wrapped(f"Change the keys {settings_place()}; that takes effect when the dock is opened again."))
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
+        buttons.button(QDialogButtonBox.StandardButton.Close).setIcon(QIcon())  # Qt's is black in a dark theme, too
         buttons.rejected.connect(self._help.close)
         form.addRow(buttons)
         self._help.show()

@@ -207,7 +207,10 @@ class MaskLog:
         self._put(frame, target, origins, locks, None)
 
     def forget(self, frame: Frame, labels: NDArray[np.integer], origins: Origins) -> None:
-        """Drop the user's strokes and show ``labels`` (H, W) instead, as one undo item."""
+        """Drop the user's strokes and show ``labels`` (H, W) instead, as one undo item.
+
+        Where no pixel changes, the undo item before brings the strokes back together with what was before it.
+        """
         self._replace(frame, labels, None, origins)
 
     def _replace(
@@ -231,12 +234,19 @@ class MaskLog:
         part = _Part(frame, pixels, locks, (state.origins, origins))
         if pixels is None:  # napari makes no undo item either
             self._apply(part, forward=True)
+            self._join(part)
             return
         plane = np.unravel_index(pixels.where.astype(np.intp), target.shape)
         leading = tuple(np.full(len(pixels.where), index, dtype=np.intp) for index in frame)
         with self._own_write():
             self.layer.data_setitem((*leading, *plane), pixels.after)
         self._record(_Entry([part], merge))
+
+    def _join(self, part: _Part) -> None:
+        """Let the newest undo item take back strokes along with its own change: they have none without a pixel."""
+        if part.locks is not None and self._done:
+            before = self._entries[self._done - 1]
+            self._entries[self._done - 1] = _Entry([*before.parts, part], None)
 
     def _take_back(self, merge: Hashable) -> None:
         if not self._done or self._done != len(self._entries) or self._entries[-1].merge != merge:
@@ -317,7 +327,7 @@ class MaskLog:
         """Follow one undo or redo; False if the data shows neither."""
         if self._done and self._shows(self._entries[self._done - 1], after=False):
             self._done -= 1
-            for part in self._entries[self._done].parts:
+            for part in reversed(self._entries[self._done].parts):
                 self._apply(part, forward=False)
             return True
         if self._done < len(self._entries) and self._shows(self._entries[self._done], after=True):

@@ -43,6 +43,14 @@ class Origin:
         except LSegDiffError:  # another version wrote it, or somebody by hand
             return None
 
+    @property
+    def bundle(self) -> tuple[str, str] | None:
+        """Name and sha256 of the model; None if no model made it, or nobody knows."""
+        known = self.provenance.get("bundle")
+        if not isinstance(known, Mapping) or not isinstance(known.get("sha256"), str):
+            return None
+        return str(known.get("name", "")), known["sha256"]
+
 
 def unknown_provenance() -> dict[str, Any]:
     """Return what is known of a mask that no prediction made."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -18,7 +19,7 @@ from napari_lsegdiff._layers import UNLOCKED
 
 # A layer with this in its metadata is nothing to segment.
 OVERLAY = "lsegdiff overlay"
-AGREEMENT, STROKES, PREVIEW = "agreement between samples", "strokes", "preview"
+AGREEMENT, STROKES, PREVIEW = "agreement", "strokes", "preview"
 
 # Clear where all samples agree, bright where they are split.
 _SPLIT = Colormap(
@@ -42,10 +43,12 @@ class Overlays:
     ----------
     viewer
         Where they are shown.
+    taken
+        Called with the kind of a layer that somebody else has removed.
     """
 
-    def __init__(self, viewer: ViewerModel) -> None:
-        self._viewer = viewer
+    def __init__(self, viewer: ViewerModel, taken: Callable[[str], None] = lambda kind: None) -> None:
+        self._viewer, self._taken = viewer, taken
         self._layers: dict[tuple[Image, str], Image | Labels] = {}
         self._closed = False
         viewer.layers.events.removed.connect(self._on_removed)
@@ -101,7 +104,7 @@ class Overlays:
         make = Labels if kind == STROKES else Image
         layer = make(
             data,
-            name=f"{image.name} {kind}",
+            name=f"{kind} ({image.name})",
             affine=affine,
             units=image.units,
             axis_labels=image.axis_labels,
@@ -117,6 +120,7 @@ class Overlays:
     def _on_removed(self, event: Any) -> None:
         for key in [key for key, layer in self._layers.items() if event.value is layer]:
             del self._layers[key]
+            self._taken(key[1])
         for image, kind in [key for key in self._layers if key[0] is event.value]:
             self.hide(image, kind)
 

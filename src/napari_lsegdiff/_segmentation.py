@@ -184,6 +184,7 @@ class Segmentation(QObject):
 
     def _on_update(self, update: Update) -> None:
         if isinstance(update, Devices):
+            self._started = perf_counter()  # the model is loaded
             self._sampling.model.show_devices(update.names)
         elif self._running is None:
             return

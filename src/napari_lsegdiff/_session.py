@@ -294,6 +294,11 @@ class Session:
         origin = self._origin(job)
         return None if origin is None else origin.config("sampling", SamplingConfig)
 
+    def bundle(self, job: Job) -> tuple[str, str] | None:
+        """Return name and sha256 of the model that made the object on show; None if none did, or nobody knows."""
+        origin = self._origin(job)
+        return None if origin is None else origin.bundle
+
     def edited(self, job: Job) -> bool:
         """Whether the user changed anything in the frame."""
         log = self._masks.log(job.image)

@@ -29,7 +29,7 @@ class Settings:
         As in `lsegdiff_core.config.SamplingConfig`; ``seeds`` is their number.
     device
         ``auto``, ``cpu``, ``cuda`` or ``mps``.
-    threshold, opening, closing, smooth, fill_holes, min_area
+    threshold, opening, closing, smooth, fill_holes, keep_largest, min_confidence, min_area
         As in `lsegdiff_core.config.MorphologyConfig`.
     autosave_folder
         Where work in progress is kept; None is the default place.
@@ -46,6 +46,8 @@ class Settings:
     closing: float | None = None
     smooth: float | None = None
     fill_holes: bool | None = None
+    keep_largest: bool | None = None
+    min_confidence: float | None = None
     min_area: int | None = None
     autosave_folder: Path | None = None
     shortcuts: Shortcuts = DEFAULT
@@ -57,7 +59,7 @@ class Settings:
 
     def morphology(self, suggested: MorphologyConfig) -> MorphologyConfig:
         """Return what the model suggests, where the user set nothing else."""
-        names = ("threshold", "opening", "closing", "smooth", "fill_holes", "min_area")
+        names = (field.name for field in dataclasses.fields(MorphologyConfig))
         return dataclasses.replace(suggested, **_given(**{name: getattr(self, name) for name in names}))
 
 
@@ -73,6 +75,14 @@ def settings_file() -> Path:
     except (ImportError, KeyError, AssertionError):  # an old napari, a plugin that it does not list, or a broken file
         path = None
     return Path(path) if path else platformdirs.user_config_path("lsegdiff") / "settings.json"
+
+
+def settings_place() -> str:
+    """Return where the user changes the settings, in words."""
+    import napari.settings
+
+    there = hasattr(napari.settings, "get_plugin_settings")
+    return "under File > Preferences > LSegDiff" if there else f"in {settings_file()}"
 
 
 def load_settings() -> tuple[Settings, list[str]]:
@@ -115,6 +125,8 @@ _CONVERTED: dict[str, Callable[[Any], object]] = {
     "closing": float,
     "smooth": float,
     "fill_holes": lambda given: given == "yes",
+    "keep_largest": lambda given: given == "yes",
+    "min_confidence": lambda given: given / 100,
     "autosave_folder": lambda given: Path(given).expanduser(),
 }
 

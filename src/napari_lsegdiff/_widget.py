@@ -30,6 +30,7 @@ from napari_lsegdiff._learn import LearnDialog
 from napari_lsegdiff._panels import ExportPanel, RunPanel
 from napari_lsegdiff._queue import Queue
 from napari_lsegdiff._recovery import Recovery, RecoveryBar
+from napari_lsegdiff._removal import Removal
 from napari_lsegdiff._runner import Runner
 from napari_lsegdiff._segmentation import Segmentation
 from napari_lsegdiff._session import Session
@@ -80,6 +81,7 @@ class SegmentationDock(QWidget):
         self._soon = QTimer(self)
         self._soon.setSingleShot(True)
         self._soon.timeout.connect(self.redraw)
+        self._removal = Removal(napari_viewer, self)
         self._build()
         self._connect()
 
@@ -145,6 +147,7 @@ class SegmentationDock(QWidget):
         self.images.chosen.connect(self._on_image)
         self.choices.chosen.connect(self._on_model)
         self.choices.failed.connect(self._on_error)
+        self.choices.said.connect(self.panel.say)
         self.panel.button.clicked.connect(self._segmentation.toggle)
         self.refine.changed.connect(self._on_refine)
         self.correct.redraw.connect(self.redraw)
@@ -167,6 +170,7 @@ class SegmentationDock(QWidget):
         self.about.unload.connect(lambda: self.about.show_unloaded(self._runner.unload()))
         self._recovery.said.connect(self._on_restored)
         self._recovery.restored.connect(self.queue.resume)
+        self._removal.over.connect(self._on_mask_changed)
         layers, dims = self._viewer.layers, self._viewer.dims
         layers.events.removed.connect(self._on_removed)
         layers.selection.events.active.connect(self._on_active)
@@ -177,6 +181,7 @@ class SegmentationDock(QWidget):
             self._garbage.close,
             self._runner.close,
             self._soon.stop,
+            self._removal.close,
             self._arrivals.close,
             lambda: self._journal.close(keep=not self.queue.kept),
             self._session.close,
@@ -282,6 +287,8 @@ class SegmentationDock(QWidget):
 
     def _on_mask_changed(self) -> None:
         """Let the controls tell what the canvas shows, also after undo."""
+        if self._removal.under_way:
+            return  # it follows when they are gone; strokes and agreement are layers, too
         job = self._shown()
         self._correction.show(job)
         if job is not None:
@@ -333,15 +340,30 @@ class SegmentationDock(QWidget):
         self.panel.say(f"Object {job.number} is now {parts} objects" if parts > 1 else "The object is in one part")
         self._on_mask_changed()
 
-    def _on_opened(self, job: Job) -> None:
+    def _on_opened(self, job: Job, path: Path, note: str) -> None:
+        notes = [text for text in (note, self._choose_model_of(job)) if text]
         sampling = self._session.sampling(job)
         if sampling is not None:
             self.sampling.show(sampling)
         self._on_mask_changed()
+        self.panel.say("; ".join([f"Opened: {path.name}", *notes]), str(path))
+
+    def _choose_model_of(self, job: Job) -> str:
+        """Choose the model that made a mask; return what there is to say if it cannot be chosen."""
+        made = self._session.bundle(job)
+        if made is None:
+            return ""
+        name, sha256 = made
+        bundle = self.choices.listed(sha256)
+        if bundle is None:
+            return f"made with {name} ({sha256[:8]}…), which is not in the list of models"
+        if bundle != self.choices.bundle:
+            self.choices.choose(bundle)
+        self._segmentation.suggested = None  # the next run refines as this mask was refined
+        return ""
 
     def _on_removed(self, event: Any) -> None:
         self._segmentation.removed(event.value)
-        self._on_mask_changed()
 
     def _on_active(self, event: Any) -> None:
         active = event.value

@@ -16,7 +16,7 @@ def test_report_names_versions_devices_and_bundle(tiny_bundle: Path) -> None:
     assert "threads" in report.devices["cpu"]
     assert "GB free" in report.devices["cpu"]
     text = str(report)
-    for part in ("tiny: random weights for tests", "none needed", "score 0.0", bundle_hash(tiny_bundle)):
+    for part in ("tiny: random weights for tests", "none needed", bundle_hash(tiny_bundle)):
         assert part in text
     assert str(tiny_bundle.parent) not in text, "a folder may name a person"
 
@@ -36,6 +36,22 @@ def test_a_folder_that_is_no_bundle_is_said(tmp_path: Path) -> None:
 def test_a_bundle_without_scores_has_a_card(tiny_bundle: Path, training: dict[str, object]) -> None:
     manifest = dataclasses.replace(read_manifest(tiny_bundle), training=training)
     assert ("validation", "none") in list(Card(manifest, tiny_bundle, "0").rows())
+
+
+@pytest.mark.parametrize(
+    ("scores", "shown"),
+    [
+        (
+            {"step": 1400, "score": 0.8309, "dice_10": 0.83, "dice_1": 0.8322, "dice_4": 0.8304},
+            "Dice 0.832 at 1 step, 0.830 at 4, 0.830 at 10",
+        ),
+        ({"dice_4": 0.9, "dice_20": 1}, "Dice 0.900 at 4 steps, 1.000 at 20"),
+        ({"score": 0.5, "dice_4": "good", "dice_low": 0.4}, ""),
+    ],
+)
+def test_a_card_says_the_dice_only(tiny_bundle: Path, scores: dict[str, object], shown: str) -> None:
+    manifest = dataclasses.replace(read_manifest(tiny_bundle), training={"validation": scores})
+    assert Card(manifest, tiny_bundle, "0").validation == shown
 
 
 def test_check_passes_where_the_bundle_was_made(tiny_bundle: Path) -> None:

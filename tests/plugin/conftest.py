@@ -38,6 +38,14 @@ def journals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def no_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep the tests from the dock's last state of whoever runs them; returns where a state would stand."""
+    path = tmp_path / "state" / "dock.json"
+    monkeypatch.setattr("napari_lsegdiff._state.state_file", lambda: path)
+    return path
+
+
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Folder of a tiny model with random weights."""

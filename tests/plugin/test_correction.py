@@ -314,7 +314,7 @@ def test_agreement_and_strokes_are_shown_and_hidden(viewer, dock, image, run, he
     labels = viewer.layers["frame mask"]
     viewer.layers.selection.active = labels
     dock.gallery.agreement.setChecked(True)
-    overlay = viewer.layers["frame agreement between samples"]
+    overlay = viewer.layers["agreement (frame)"]
     assert overlay.data.shape == (96, 128)
     assert overlay.data.min() == pytest.approx(2 / 3)
     assert overlay.data.max() == 1
@@ -324,12 +324,12 @@ def test_agreement_and_strokes_are_shown_and_hidden(viewer, dock, image, run, he
     assert "agreement" not in [dock.images.itemText(index) for index in range(dock.images.count())]
     labels.paint((10, 10), 1)
     dock.correct.show_strokes.setChecked(True)
-    strokes = viewer.layers["frame strokes"]
+    strokes = viewer.layers["strokes (frame)"]
     assert strokes.data[10, 10] == 1
     labels.paint((40, 60), 0)
     assert strokes.data[40, 60] == 2
     dock.correct.forget_button.click()
-    qtbot.waitUntil(lambda: "frame strokes" not in viewer.layers)
+    qtbot.waitUntil(lambda: "strokes (frame)" not in viewer.layers)
     dock.gallery.agreement.setChecked(False)
     qtbot.waitUntil(lambda: not any(layer.metadata.get(OVERLAY) for layer in viewer.layers))
 
@@ -351,14 +351,14 @@ def test_overlays_lie_on_a_turned_stack(viewer, dock, run, heard, qtbot):
     assert run()
     settle(qtbot, dock)
     dock.gallery.agreement.setChecked(True)
-    overlay = viewer.layers["stack agreement between samples"]
+    overlay = viewer.layers["agreement (stack)"]
     frame = dock._shown().frame
     for corner in ((0, 0), (59, 79)):
         np.testing.assert_allclose(
             overlay.data_to_world((0, *corner)), stack.data_to_world((*frame, *corner)), atol=1e-9
         )
     dock._correction.preview(dock._shown(), Preview(cone((0.5, 0.5)), Geometry((60, 80), (0, 0, 60, 80))))
-    preview = viewer.layers["stack preview"]
+    preview = viewer.layers["preview (stack)"]
     np.testing.assert_allclose(
         preview.data_to_world((0, (SIZE - 1) / 2, (SIZE - 1) / 2)), stack.data_to_world((*frame, 29.5, 39.5)), atol=1e-9
     )
@@ -504,6 +504,59 @@ def test_image_and_overlays_can_be_removed_together(viewer, dock, image, run, he
     viewer.layers.remove_selected()
     qtbot.wait(50)
     assert not len(viewer.layers)
+
+
+@pytest.fixture
+def overlays(viewer, dock, image, run, heard, qtbot):
+    """Strokes and agreement on show."""
+    dock.choices.seeds.setValue(3)
+    assert run()
+    settle(qtbot, dock)
+    viewer.layers["frame mask"].paint((10, 10), 1)
+    dock.gallery.agreement.setChecked(True)
+    dock.correct.show_strokes.setChecked(True)
+    return {dock.correct.show_strokes: "strokes (frame)", dock.gallery.agreement: "agreement (frame)"}
+
+
+def test_all_layers_can_be_cleared_with_overlays_on_show(viewer, overlays, monkeypatch, qtbot):
+    def insert(self, index, value):
+        raise AssertionError(f"{value.name} came while the layers went")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(viewer.layers), "insert", insert)
+        viewer.layers.clear()
+    qtbot.wait(50)
+    assert not len(viewer.layers)
+
+
+def test_nothing_comes_while_layers_of_several_images_go(viewer, dock, overlays, run, monkeypatch, qtbot):
+    viewer.add_image(np.full((50, 60, 3), 90, np.uint8), rgb=True, name="other")
+    assert run()
+    test_all_layers_can_be_cleared_with_overlays_on_show(viewer, overlays, monkeypatch, qtbot)
+    assert dock.correct.object.text() == ""
+    assert not dock.correct.redraw_button.isEnabled()
+
+
+def test_a_layer_that_comes_after_one_has_gone_hides_nothing(viewer, dock, overlays, qtbot):
+    viewer.layers.remove("frame mask")
+    viewer.add_points(np.zeros((1, 2)))
+    qtbot.waitUntil(lambda: not dock.exporter.button.isEnabled())
+    qtbot.waitUntil(lambda: "strokes (frame)" not in viewer.layers)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_an_overlay_that_the_user_deletes_stays_away(viewer, dock, overlays, qtbot, place):
+    box, name = list(overlays.items())[place]
+    (other,) = set(overlays) - {box}
+    viewer.layers.remove(name)
+    assert not box.isChecked()
+    assert other.isChecked()
+    viewer.layers["frame mask"].paint((30, 30), 1)
+    qtbot.wait(50)
+    assert name not in viewer.layers
+    assert overlays[other] in viewer.layers
+    box.setChecked(True)
+    assert name in viewer.layers
 
 
 def test_the_image_whose_mask_is_painted_is_redrawn(viewer, dock, image, run, heard, qtbot):

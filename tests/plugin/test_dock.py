@@ -7,6 +7,7 @@ import json
 import shutil
 import threading
 from pathlib import Path
+from time import sleep
 
 import imageio.v3 as iio
 import numpy as np
@@ -21,7 +22,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog, QWidgetItem
 from lsegdiff_core.bundle import MANIFEST
 from lsegdiff_core.predictor import Predictor
 from napari_lsegdiff._widget import SegmentationDock
-from napari_lsegdiff._worker import OUT_OF_MEMORY
+from napari_lsegdiff._worker import OUT_OF_MEMORY, PredictorCache
 
 
 def settle(qtbot, dock):
@@ -147,6 +148,15 @@ def test_runtime_error_in_the_worker_does_not_leave_the_run_hanging(viewer, dock
     assert dock.panel.button.text() == "Run"
     qtbot.waitUntil(lambda: dock._runner.idle, timeout=10_000)
     assert run(), dock.status
+
+
+def test_time_of_a_run_leaves_out_the_loading(viewer, dock, run, monkeypatch):
+    viewer.add_image(np.full((100, 120), 100, np.uint8), name="a")
+    assert run()
+    load = PredictorCache.predictor
+    monkeypatch.setattr(PredictorCache, "predictor", lambda *args: (sleep(3), load(*args))[1])
+    assert run()
+    assert float(dock.status.removesuffix(" s").split()[-1]) < 3, dock.status
 
 
 def test_status_of_another_image_is_cleared(viewer, dock, run):

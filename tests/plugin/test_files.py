@@ -11,6 +11,7 @@ from napari.plugins import _npe2
 from PIL import Image
 from qtpy.QtWidgets import QFileDialog
 
+from lsegdiff_core.bundle import available_bundles, bundle_hash
 from napari_lsegdiff._writer import write_indexed
 
 
@@ -95,6 +96,29 @@ def test_saved_mask_opens_with_strokes_and_controls(viewer, dock, corrected, ima
     assert signal.args == [True]
     assert (labels.data[drawn] == 1).all()
     assert again in viewer.layers
+
+
+def test_saved_mask_opens_with_its_model(viewer, dock, corrected, image, tmp_path, run, bundle):
+    path = tmp_path / "mask.png"
+    save_by_export(viewer, dock, corrected, path)
+    dock.choices.choose(available_bundles()[0])
+    dock.files.open(path)
+    assert dock.choices.bundle == bundle
+    assert dock.choices.model.currentText() == "tiny"
+    assert dock.sampling.shown.steps == 5
+    assert dock.status == "Opened: mask.png"
+    assert run(), dock.status
+    assert dock._session.morphology(dock._shown()).opening == 2
+
+
+def test_opened_mask_of_an_unknown_model_says_so(viewer, dock, corrected, image, tmp_path, bundle):
+    path = tmp_path / "mask.png"
+    save_by_export(viewer, dock, corrected, path)
+    sidecar = tmp_path / "mask.provenance.json"
+    sidecar.write_text(sidecar.read_text().replace(bundle_hash(Path(bundle)), "0123456789abcdef"))
+    dock.files.open(path)
+    assert dock.choices.bundle == bundle
+    assert dock.status == "Opened: mask.png; made with tiny (01234567…), which is not in the list of models"
 
 
 def test_mask_that_is_opened_over_another_can_be_undone(viewer, dock, corrected, tmp_path):

@@ -7,7 +7,9 @@ import yaml
 from napari.components import ViewerModel
 from napari.utils.key_bindings import coerce_keybinding
 from napari.utils.shortcuts import default_shortcuts
-from qtpy.QtWidgets import QLabel, QWidget
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QComboBox, QLabel, QListWidget, QPushButton, QTableView, QWidget
 
 from napari_lsegdiff._keys import DEFAULT, MEANINGS, Keys, Shortcuts, checked
 from napari_lsegdiff._settings import load_settings
@@ -68,7 +70,53 @@ def test_help_lists_every_key_and_goes_again(qtbot):
     keys.show_help()
     texts = {label.text() for label in keys._help.findChildren(QLabel)}
     assert set(MEANINGS.values()) <= texts
+    assert any("File > Preferences" in text and "when the dock is opened again" in text for text in texts)
     assert {"<b>K</b>", "<b>⇧N</b>"} <= texts
+    (button,) = keys._help.findChildren(QPushButton)
+    assert button.icon().isNull()
     keys.show_help()
     assert not keys._help.isVisible()
     keys.close()
+
+
+def test_help_names_the_file_where_napari_has_no_settings_of_plugins(qtbot, monkeypatch, no_settings):
+    monkeypatch.delattr("napari.settings.get_plugin_settings", raising=False)
+    parent = QWidget()
+    qtbot.addWidget(parent)
+    keys = Keys(ViewerModel(), DEFAULT, {}, parent)
+    keys.show_help()
+    texts = [label.text() for label in keys._help.findChildren(QLabel)]
+    assert any(str(no_settings) in text for text in texts)
+    assert not any("Preferences" in text for text in texts)
+    keys.close()
+
+
+def test_lists_and_choices_leave_letters_to_the_keys(viewer, dock):
+    pressed = []
+    for key in ("N", "Shift-N", "1"):
+        viewer.bind_key(key, lambda viewer, key=key: pressed.append(key), overwrite=True)
+    lists = [widget for kind in (QComboBox, QTableView, QListWidget) for widget in dock.findChildren(kind)]
+    assert {dock.annotate.status, dock.annotate.table, dock.choices.model, dock.gallery.list} <= set(lists)
+    dock.annotate.status.setEnabled(True)
+    before = [widget.currentText() for widget in lists if isinstance(widget, QComboBox)]
+    for widget in lists:
+        pressed.clear()
+        QTest.keyClick(widget, Qt.Key.Key_N)
+        QTest.keyClick(widget, Qt.Key.Key_N, Qt.KeyboardModifier.ShiftModifier)
+        QTest.keyClick(widget, Qt.Key.Key_1)
+        assert pressed == ["N", "Shift-N", "1"], widget.toolTip()
+    assert [widget.currentText() for widget in lists if isinstance(widget, QComboBox)] == before
+
+
+def test_choices_keep_the_keys_that_move_them_and_text_fields_keep_all(viewer, dock):
+    pressed = []
+    viewer.bind_key("N", lambda viewer: pressed.append("N"), overwrite=True)
+    status = dock.annotate.status
+    status.setEnabled(True)
+    QTest.keyClick(status, Qt.Key.Key_Down)
+    assert status.currentIndex() == 1
+    dock.annotate.notes.setEnabled(True)
+    dock.annotate.about.setEnabled(True)
+    QTest.keyClick(dock.annotate.notes, Qt.Key.Key_N)
+    assert dock.annotate.notes.text() == "n"
+    assert not pressed

@@ -201,6 +201,33 @@ def test_forget_is_one_undo_item(log: MaskLog):
     assert (log.layer.data[LINE] == 2).all()
 
 
+def test_strokes_that_are_forgotten_without_a_changed_pixel_come_back_with_the_undo_before(log: MaskLog):
+    log.write((), disc(5) > 0, 1, {"run": 1})
+    stroke(log.layer, *LINE, 2)
+    stroke(log.layer, slice(16, 18), slice(3, 9), 3)
+    shown, locked = log.layer.data.copy(), log.locked(()).copy()
+    log.forget((), shown, {1: {"run": 2}})
+    assert not (log.locked(()) != UNLOCKED).any()
+    log.layer.undo()
+    assert not log.layer.data[16, 5]
+    assert (log.locked(())[LINE] == 2).all()
+    assert log.locked(())[16, 5] == UNLOCKED
+    assert log.origins(()) == {1: {"run": 1}}
+    log.layer.redo()
+    np.testing.assert_array_equal(log.layer.data, shown)
+    assert not (log.locked(()) != UNLOCKED).any()
+    assert log.origins(()) == {1: {"run": 2}}
+    log.layer.undo()
+    log.layer.undo()
+    log.layer.redo()
+    log.layer.redo()
+    stroke(log.layer, *LINE, 4)
+    log.layer.undo()
+    np.testing.assert_array_equal(log.layer.data, shown)
+    assert (locked != UNLOCKED).any()
+    assert not (log.locked(()) != UNLOCKED).any()
+
+
 def test_merge_replaces_only_the_newest_item(log: MaskLog):
     log.write((), disc(5) > 0, 1, None)
     for radius in (6, 7, 8):

@@ -17,8 +17,8 @@ from napari.plugins import _npe2
 from npe2 import PluginManifest
 
 import napari_lsegdiff
+from napari_lsegdiff._dock import RememberingDock
 from napari_lsegdiff._sample_data import synthetic_polyp, synthetic_skin_lesion, synthetic_video
-from napari_lsegdiff._widget import SegmentationDock
 from napari_lsegdiff._writer import write_coco, write_indexed
 
 NO_TORCH = """
@@ -92,7 +92,7 @@ def test_commands_open_one_dock(make_napari_viewer, command):
     for _ in range(2):
         execute(f"napari-lsegdiff.{command}").result()
         (dock,) = viewer.window.dock_widgets.values()
-        assert isinstance(dock, SegmentationDock)
+        assert isinstance(dock, RememberingDock)
         assert dock._viewer is viewer, "a proxy's layers are never identical"
         assert dock.isVisibleTo(viewer.window._qt_window)
     if command == "export":

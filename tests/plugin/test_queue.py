@@ -14,7 +14,10 @@ import imageio.v3 as iio
 import numpy as np
 import PIL.Image
 import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
 
+from lsegdiff_core.bundle import available_bundles
 from lsegdiff_core.classes import DEFAULT_CLASSES, ObjectClass
 from lsegdiff_core.journal import crashed, read_journal
 from lsegdiff_core.project import FOLDER, Project
@@ -125,6 +128,40 @@ def test_the_brush_stays_in_the_hand(user: User, folder: Path):
     user.press(DEFAULT.previous)
     user.wait("frame_2")
     assert (user.mask.mode, user.mask.brush_size) == ("erase", 23)
+
+
+def test_keys_work_after_a_click_on_the_table_and_on_its_filter(user: User, folder: Path):
+    user.open(folder)
+    table, status = user.panel.table, user.panel.status
+    QTest.mouseClick(
+        table.viewport(), Qt.MouseButton.LeftButton, pos=table.visualRect(table.model().index(2, 0)).center()
+    )
+    user.wait("frame_2")
+    QTest.keyClick(table, Qt.Key.Key_K)
+    user.wait("frame_3")
+    assert statuses(user)[2] == "accepted"
+    QTest.keyClick(status, Qt.Key.Key_N)
+    user.wait("frame_4")
+    assert status.currentIndex() == 0
+
+
+def test_a_mask_of_another_model_is_named_and_the_chosen_one_stays(user: User, folder: Path, bundle: str):
+    user.open(folder)
+    user.paint()
+    user.queue.accept()
+    user.wait("frame_1")
+    polyp = available_bundles()[0]
+    user.dock.choices.choose(polyp)
+    user.queue.show("frame_0")
+    user.wait("frame_0")
+    assert user.panel.say.text().startswith("This mask was made with tiny (")
+    assert user.dock.choices.bundle == polyp
+    user.dock.choices.choose(bundle)
+    user.queue.show("frame_1")
+    user.wait("frame_1")
+    user.queue.show("frame_0")
+    user.wait("frame_0")
+    assert "made with" not in user.panel.say.text()
 
 
 def test_what_a_run_says_is_said_beside_the_queue(user: User, folder: Path):

@@ -47,7 +47,7 @@ def test_what_is_set_goes_before_the_model(write):
     write(
         {
             "segmentation": {"steps": 12, "seeds": 3, "device": "cpu"},
-            "refinement": {"threshold": 0.6, "opening": 0, "fill_holes": "no", "min_area": 50},
+            "refinement": {"threshold": 0.6, "opening": 0, "fill_holes": "no", "min_area": 50, "keep_largest": "yes"},
             "files": {"autosave_folder": "~/work"},
         }
     )
@@ -55,10 +55,24 @@ def test_what_is_set_goes_before_the_model(write):
     assert problems == []
     assert settings.sampling(SUGGESTED) == SamplingConfig(steps=12, sampler="heun", seeds=(0, 1, 2))
     assert settings.morphology(MORPHOLOGY) == MorphologyConfig(
-        threshold=0.6, opening=0.0, fill_holes=False, min_area=50, min_confidence=0.3
+        threshold=0.6, opening=0.0, fill_holes=False, min_area=50, keep_largest=True, min_confidence=0.3
     )
     assert settings.device == "cpu"
     assert settings.autosave_folder == Path.home() / "work"
+
+
+@pytest.mark.parametrize(("percent", "certainty"), [(-1, 0.3), (0, 0.0), (45, 0.45)])
+def test_certainty_is_set_in_percent(write, percent, certainty):
+    write({"refinement": {"min_confidence": percent}})
+    settings, problems = load_settings()
+    assert problems == []
+    assert settings.morphology(MORPHOLOGY).min_confidence == certainty
+
+
+def test_every_setting_says_when_it_takes_effect():
+    for properties in _settings._schema().values():
+        for about in properties.values():
+            assert about["description"].endswith(" Takes effect when the dock is opened again.")
 
 
 def test_every_default_of_the_manifest_means_that_nothing_is_set(write):
