@@ -50,7 +50,7 @@ class MaskFiles(QObject):
     failed
         Emitted with an error.
     opened
-        Emitted with the `Job` whose mask has come from a file, the file's path, and what is to be said of it, or nothing.
+        Emitted with the `Job` whose mask has come from a file, the file's path, and what is to be said of it.
     """
 
     said = Signal(str, str)

@@ -39,7 +39,7 @@ NAME_ROLE = Qt.ItemDataRole.UserRole + 1
 UNREADABLE, DOUBTFUL = "unreadable", "doubtful"
 # Which items the table can show.
 FILTERS = (ALL, *STATUSES, UNREADABLE, DOUBTFUL)
-# Disagreement from which on a mask is doubtful: a quarter of Kvasir-SEG's validation images, and more than half of the bad.
+# Disagreement from which on a mask is doubtful: of Kvasir-SEG's validation images a quarter, and most of the bad masks.
 DOUBT = 0.1
 # Behind the words, so that these can be read in a dark and in a light theme.
 _TINTS = {
