@@ -78,8 +78,8 @@ class CorrectPanel(QGroupBox):
         self.split_button.setToolTip("Makes each part of the selected object an object of its own (can be undone)")
         self.forget_button = QPushButton("Forget strokes")
         self.forget_button.setToolTip(
-            "Drops what you painted on this frame and shows the model's mask again. Undo brings your strokes back; where "
-            "the mask looks the same without them, it takes back your last change as well"
+            "Drops what you painted on this frame and shows the model's mask again. Undo brings your strokes back; "
+            "where the mask looks the same without them, it takes back your last change as well"
         )
         self.forget_button.setEnabled(False)
         self.show_strokes = QCheckBox("Show strokes")
