@@ -70,8 +70,10 @@ def test_certainty_is_set_in_percent(write, percent, certainty):
 
 
 def test_every_setting_says_when_it_takes_effect():
-    for properties in _settings._schema().values():
-        for about in properties.values():
+    manifest = yaml.safe_load(MANIFEST.read_text(encoding="utf-8"))
+    for group in manifest["contributions"]["configurations"].values():
+        assert group["title"].endswith(" (takes effect when the dock is opened again)")
+        for about in group["properties"].values():
             assert about["description"].endswith(" Takes effect when the dock is opened again.")
 
 
