@@ -120,6 +120,8 @@ class Correction(QObject):
             self._survey = result
             if result.agreed:
                 self._gallery.clear(f"All samples agree: their mean pairwise IoU is above {AGREED}")
+            elif len(result.found) == 1:
+                self._gallery.clear("One hypothesis: the samples differ at its edge only")
             else:
                 total = sum(len(hypothesis.seeds) for hypothesis in result.found)
                 thumbs = [

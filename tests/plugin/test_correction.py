@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from time import sleep
 
@@ -18,8 +19,10 @@ from lsegdiff_core.data.geometry import Geometry
 from lsegdiff_core.hints import BACKGROUND, FOREGROUND, NONE
 from lsegdiff_core.prediction import Prediction
 from lsegdiff_core.predictor import Predictor
+from napari_lsegdiff import _correction
 from napari_lsegdiff._keys import DEFAULT
 from napari_lsegdiff._overlays import OVERLAY
+from napari_lsegdiff._survey import survey
 from napari_lsegdiff._worker import Preview
 
 SIZE = 64  # of the tiny model's square
@@ -339,6 +342,16 @@ def test_seeds_that_agree_say_so(dock, image, run, calls, qtbot):
     assert run()
     settle(qtbot, dock)
     assert "agree" in dock.gallery.say.text()
+    assert dock.gallery.list.count() == 0
+
+
+def test_one_hypothesis_is_no_choice(dock, image, run, calls, qtbot, monkeypatch):
+    """Samples that are alike, but not as alike as those that agree."""
+    monkeypatch.setattr(_correction, "survey", lambda *given: replace(survey(*given), agreed=False))
+    dock.choices.seeds.setValue(4)
+    assert run()
+    settle(qtbot, dock)
+    assert "One hypothesis" in dock.gallery.say.text()
     assert dock.gallery.list.count() == 0
 
 
