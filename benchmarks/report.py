@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 DOCS = ROOT / "docs"
 # The released bundle; the other folders of results are earlier releases and trainings for comparison.
-RELEASED = "polyp-0.4.0"
+RELEASED = "polyp-0.5.0"
 
 Row = dict[str, Any]
 # Columns that rows of images and summaries share but that are no setting.
