@@ -25,7 +25,7 @@ from superqt import QLabeledDoubleSlider
 from napari_lsegdiff._controls import row
 from napari_lsegdiff._keys import DEFAULT, Shortcuts, written
 from napari_lsegdiff._pictures import icon
-from napari_lsegdiff._text import Wrapped, elided
+from napari_lsegdiff._text import StatusLine, elided
 
 THUMBNAIL = 88
 # From 0.5 on a touch gains at least two thirds of the IoU that it gains at 1 (table of touches in docs/benchmarks.md).
@@ -124,7 +124,7 @@ class Gallery(QGroupBox):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__("Hypotheses", parent)
-        self.say = Wrapped()
+        self.say = StatusLine()
         self.agreement = QCheckBox("Show agreement")
         self.agreement.setToolTip(
             "A layer that is bright where the samples disagree. It compares samples of this model; "
