@@ -31,7 +31,9 @@ Seeds = Annotated[
 Flip = Annotated[
     bool | None,
     typer.Option(
-        "--flip/--no-flip", help="Seeds take turns at the four mirrored views; the bundle's default if left out."
+        "--flip/--no-flip",
+        help="Seeds 0, 1, … take turns at the four mirrored views, so that one seed sees none; the bundle's default if "
+        "left out.",
     ),
 ]
 Zoom = Annotated[

@@ -129,7 +129,7 @@ class Ahead(QObject):
         None if the controls say something else by now.
         """
         way, prediction = self._ready.pop(name, (None, None))
-        if prediction is None or way != self._way or prediction.morphology != self._refine.morphology:
+        if prediction is None or way != self._way or prediction.morphology != self._refine.own:
             return None
         return prediction
 
@@ -217,7 +217,7 @@ class Ahead(QObject):
         self.predicted.emit(name, disagreement(prediction) if len(prediction.squares) > 1 else -1.0)
         way = Way(request.bundle, request.device, request.sampling)
         if name == self._following and way == self._way:
-            self._refiner.request(name, partial(_refine, prediction, self._refine.morphology), (name, way))
+            self._refiner.request(name, partial(_refine, prediction, self._refine.own), (name, way))
             return
         if name != self._following:
             self._loaded.pop(name, None)

@@ -155,7 +155,8 @@ class ModelChoice(QWidget):
         self.zoom = QCheckBox("Zoom")
         self.flip.setToolTip(
             "Seeds take turns at four views of the image, as it is and mirrored: steadier on unfamiliar images, and "
-            "samples differ where the image leaves a doubt. Re-diffuse does without, to answer at once"
+            "samples differ where the image leaves a doubt. With one seed it changes nothing; Re-diffuse does "
+            "without, to answer at once"
         )
         self.zoom.setToolTip(
             "A second pass over a crop around the first mask, starting from it; for small lesions, twice the time"
@@ -336,4 +337,10 @@ class SamplingControls:
         """Show the user's own settings again."""
         if self.own is not None:
             self.show(self.own)
+            self.own = None
+
+    def end_loan(self) -> None:
+        """Take what is shown of the model as the user's own: another model was chosen, and it suggests something."""
+        if self.own is not None:
+            self._strength.setValue(self.own.strength)
             self.own = None

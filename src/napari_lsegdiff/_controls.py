@@ -33,6 +33,8 @@ class RefineControls(QGroupBox):
         Stays the same while one slider is being dragged, so that the drag can become one undo item.
     default
         What settings and model suggest, and Reset brings back.
+    own
+        What the user's hand or a new default set last; the controls may show how another mask was refined.
     """
 
     changed = Signal()
@@ -41,7 +43,7 @@ class RefineControls(QGroupBox):
         super().__init__("Refine", parent)
         self.gesture = 0
         self._last = 0.0
-        self.default = MorphologyConfig()
+        self.default = self.own = MorphologyConfig()
 
         self.threshold = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
         self.threshold.setRange(0.01, 0.99)
@@ -112,7 +114,12 @@ class RefineControls(QGroupBox):
     def set_default(self, morphology: MorphologyConfig) -> None:
         """Show what the model suggests, or the user's settings say, and come back to it on Reset."""
         self.default = morphology
+        self.set_own(morphology)
+
+    def set_own(self, morphology: MorphologyConfig) -> None:
+        """Show how the user wants new masks refined."""
         self.show_morphology(morphology)
+        self.own = self.morphology
 
     def show_morphology(self, morphology: MorphologyConfig) -> None:
         """Move the controls without telling anyone, each to the end of its range at most."""
@@ -136,16 +143,21 @@ class RefineControls(QGroupBox):
         if not dragging and monotonic() - self._last > PAUSE:
             self.gesture += 1
         self._last = monotonic()
-        self.changed.emit()
+        self._tell()
 
     def _on_toggled(self) -> None:
         self.gesture += 1
-        self.changed.emit()
+        self._tell()
 
     def _on_reset(self) -> None:
         self.gesture += 1
         self.show_morphology(self.default)
-        self.changed.emit()
+        self._tell()
+
+    def _tell(self) -> None:
+        if not self.signalsBlocked():  # else they show a mask
+            self.own = self.morphology
+            self.changed.emit()
 
 
 def _pixels(top: int) -> QLabeledSlider:

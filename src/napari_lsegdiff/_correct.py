@@ -79,7 +79,7 @@ class CorrectPanel(QGroupBox):
         self.forget_button = QPushButton("Forget strokes")
         self.forget_button.setToolTip(
             "Drops what you painted on this frame and shows the model's mask again. Undo brings your strokes back; "
-            "where the mask looks the same without them, it takes back your last change as well"
+            "where the mask looks the same without them, it takes back your last change as well, if there is one"
         )
         self.forget_button.setEnabled(False)
         self.show_strokes = QCheckBox("Show strokes")

@@ -39,7 +39,7 @@ class RememberingDock(SegmentationDock):
         return State(
             choices.bundle or "",
             tuple(bundle for bundle in choices.bundles if bundle not in came_along),
-            Values(choices.device.currentText(), self.sampling.own or self.sampling.shown, self.refine.morphology),
+            Values(choices.device.currentText(), self.sampling.own or self.sampling.shown, self.refine.own),
             self._suggested(),
             self.correct.auto.isChecked(),
             self.tabs.tabText(self.tabs.currentIndex()),
@@ -57,7 +57,7 @@ class RememberingDock(SegmentationDock):
         self.choices.show_device(values.device)
         if self.choices.bundle == state.bundle:
             self.sampling.show(values.sampling)
-            self.refine.show_morphology(values.morphology)
+            self.refine.set_own(values.morphology)
             self._segmentation.suggested = values.morphology
         self.correct.auto.setChecked(state.after_stroke)
         titles = [self.tabs.tabText(index) for index in range(self.tabs.count())]

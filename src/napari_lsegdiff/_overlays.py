@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -50,15 +49,14 @@ class Overlays:
     def __init__(self, viewer: ViewerModel, taken: Callable[[str], None] = lambda kind: None) -> None:
         self._viewer, self._taken = viewer, taken
         self._layers: dict[tuple[Image, str], Image | Labels] = {}
-        self._closed = False
+        self._going: list[Image | Labels] = []  # hidden, and taken away after the event at hand
         viewer.layers.events.removed.connect(self._on_removed)
 
     def close(self) -> None:
         """Stop listening to the viewer and take the layers away."""
         self._viewer.layers.events.removed.disconnect(self._on_removed)
-        for layer in self._layers.values():
+        for layer in (*self._layers.values(), *self._going):
             self._remove(layer)
-        self._closed = True
 
     def show_agreement(self, image: Image, frame: Frame, agreement: NDArray[np.float32]) -> None:
         """Show where samples agree: (H, W) float32 in [0.5, 1]."""
@@ -84,10 +82,15 @@ class Overlays:
         """Take a layer away, after the event at hand: that may be the removal of several layers, this one included."""
         layer = self._layers.pop((image, kind), None)
         if layer is not None:
-            QTimer.singleShot(0, partial(self._remove, layer))
+            self._going.append(layer)
+            QTimer.singleShot(0, self._remove_hidden)
+
+    def _remove_hidden(self) -> None:
+        while self._going:
+            self._remove(self._going.pop())
 
     def _remove(self, layer: Image | Labels) -> None:
-        if layer in self._viewer.layers and not self._closed:
+        if layer in self._viewer.layers:
             self._viewer.layers.remove(layer)
 
     def _show(

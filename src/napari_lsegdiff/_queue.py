@@ -147,6 +147,7 @@ class Queue(QObject):
     def close_project(self) -> bool:
         """Save what is on the canvas and let go of the project; False if it could not be saved and stays there."""
         kept = self._keep()
+        self._canvas.show_own_sampling()
         if kept:
             self._canvas.clear()
         if self._project is not None:

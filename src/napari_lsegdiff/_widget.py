@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -37,6 +38,8 @@ from napari_lsegdiff._session import Session
 from napari_lsegdiff._settings import load_settings
 from napari_lsegdiff._worker import Failed
 
+logger = logging.getLogger(__name__)
+
 
 class _Closers:
     """What must be done when the dock goes, however it goes; called from the last one on."""
@@ -46,7 +49,10 @@ class _Closers:
 
     def close(self, *_: object) -> None:
         while self.calls:
-            self.calls.pop()()
+            try:
+                self.calls.pop()()
+            except Exception:  # what is left must be done all the same: locks, files and threads are let go
+                logger.exception("Something could not be closed")
 
 
 class SegmentationDock(QWidget):
@@ -314,6 +320,7 @@ class SegmentationDock(QWidget):
         suggested = self._settings.morphology(manifest.morphology)
         self._segmentation.suggested = suggested
         self.refine.set_default(suggested)
+        self.sampling.end_loan()
         self._show_about()
 
     def _show_about(self) -> None:
@@ -344,7 +351,7 @@ class SegmentationDock(QWidget):
         notes = [text for text in (note, self._choose_model_of(job)) if text]
         sampling = self._session.sampling(job)
         if sampling is not None:
-            self.sampling.show(sampling)
+            self.sampling.lend(sampling)
         self._on_mask_changed()
         self.panel.say("; ".join([f"Opened: {path.name}", *notes]), str(path))
 
@@ -374,6 +381,7 @@ class SegmentationDock(QWidget):
     def _on_image(self) -> None:
         if not self.running:
             self.panel.say("")  # what was said of another image
+        self.sampling.show_own()
         self._on_shown()
 
     def _on_shown(self, event: object = None) -> None:

@@ -18,7 +18,7 @@ from lsegdiff_core.config import MorphologyConfig, SamplingConfig, to_dict
 from napari_lsegdiff import _state
 from napari_lsegdiff._dock import RememberingDock
 from napari_lsegdiff._state import State, Values, load_state, save_state, state_file
-from napari_lsegdiff._widget import SegmentationDock
+from napari_lsegdiff._widget import SegmentationDock, _Closers
 
 CHOSEN = Values(
     "cpu",
@@ -52,7 +52,7 @@ def change(no_state: Path) -> Callable[..., None]:
 def set_all(dock: SegmentationDock) -> None:
     dock.choices.show_device(CHOSEN.device)
     dock.sampling.show(CHOSEN.sampling)
-    dock.refine.show_morphology(CHOSEN.morphology)
+    dock.refine.set_own(CHOSEN.morphology)
     dock.correct.auto.setChecked(True)
     dock.tabs.setCurrentIndex(1)
 
@@ -104,9 +104,30 @@ def test_the_next_run_refines_as_the_last_session_did(viewer, opened, bundle, qt
 def test_what_a_saved_mask_was_made_with_is_not_remembered(viewer, opened):
     dock = opened()
     own = dock.sampling.shown
+    dock.refine.threshold.setValue(0.42)  # by hand
+    chosen = dock.refine.morphology
     dock.sampling.lend(CHOSEN.sampling)
+    dock.refine.show_morphology(CHOSEN.morphology)
     viewer.window.remove_dock_widget(dock)
     assert load_state().chosen.sampling == own
+    assert load_state().chosen.morphology == chosen != CHOSEN.morphology
+
+
+def test_another_model_ends_the_loan_of_the_controls(opened):
+    dock = opened()
+    dock.sampling.lend(CHOSEN.sampling)
+    dock.choices.choose(dock.choices.bundle)
+    assert dock.sampling.own is None
+    assert dock.sampling.shown == dock.choices.suggested
+
+
+def test_what_cannot_be_closed_holds_nothing_up(caplog):
+    closed = []
+    closers = _Closers()
+    closers.calls += [lambda: closed.append("lock"), lambda: {}["gone"], lambda: closed.append("keys")]
+    closers.close()
+    assert closed == ["keys", "lock"]
+    assert "could not be closed" in caplog.text
 
 
 def test_a_bare_dock_neither_reads_nor_writes_a_state(viewer, change, no_state):
