@@ -295,6 +295,35 @@ def test_scoring_notes_how_much_samples_differ(user: User, folder: Path):
     assert user.images == ["frame_0"]
 
 
+@pytest.fixture
+def direct_bundle(bundle: str, tmp_path: Path) -> str:
+    """The tiny model without diffusion, whose samples are all the same."""
+    folder = tmp_path / "direct"
+    shutil.copytree(bundle, folder)
+    manifest = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
+    manifest["model"]["method"] = "direct"
+    (folder / "bundle.json").write_text(json.dumps(manifest), encoding="utf-8")
+    return str(folder)
+
+
+@pytest.mark.parametrize("why", ["no diffusion", "full disk"])
+def test_scoring_ends_without_scores(
+    user: User, folder: Path, direct_bundle: str, monkeypatch: pytest.MonkeyPatch, why: str
+):
+    if why == "no diffusion":
+        user.dock.choices.choose(direct_bundle)
+    user.open(folder)
+    if why == "full disk":
+        monkeypatch.setattr(Path, "write_text", full_disk)
+    user.panel.score_button.click()
+    user.qtbot.waitUntil(lambda: user.panel.score_button.text() == "Score all", timeout=20_000)
+    monkeypatch.undo()
+    assert [item.disagreement for item in user.items.values()] == [-1] * 5
+    user.panel.score_button.click()  # they are tried again
+    assert user.panel.score_button.text() == "Stop scoring"
+    user.qtbot.waitUntil(lambda: user.panel.score_button.text() == "Score all", timeout=20_000)
+
+
 def test_run_comes_before_scoring(user: User, folder: Path, calls):
     user.open(folder)
     calls.delay = 0.05
