@@ -728,6 +728,29 @@ def test_what_was_saved_at_the_end_needs_no_restoring(user: User, folder: Path, 
     assert not list(journals.iterdir())
 
 
+def test_what_could_not_be_saved_but_was_later_needs_no_restoring(
+    user: User, folder: Path, journals: Path, monkeypatch: pytest.MonkeyPatch
+):
+    user.open(folder)
+    user.paint(2, 3)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_bytes", full_disk)
+        user.viewer.layers.clear()
+    assert not user.queue.kept
+    user.press(DEFAULT.next)
+    user.wait("frame_1")
+    user.press(DEFAULT.accept)
+    user.wait("frame_2")
+    assert not user.queue.kept, "that was another one"
+    user.queue.show("frame_0")
+    user.wait("frame_0")
+    user.press(DEFAULT.accept)
+    user.wait("frame_2")
+    assert user.queue.kept
+    user.viewer.close()
+    assert crashed(journals) == []
+
+
 def test_other_folder_is_not_opened_before_the_mask_is_saved(
     user: User, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
