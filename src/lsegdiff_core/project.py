@@ -31,7 +31,7 @@ from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.export import coco, export_labels, sidecar_path, sidecar_text
 from lsegdiff_core.files import write_text, write_together
 from lsegdiff_core.project_file import FILE, Item, append_images, project_text, read_project_file, relative
-from lsegdiff_core.saved import Saved, read_saved, read_sidecar, user_part
+from lsegdiff_core.saved import Saved, is_mask, read_saved, read_sidecar, user_part
 
 FOLDER = "lsegdiff"
 LOCK = ".lsegdiff-project.lock"
@@ -114,7 +114,7 @@ class Project:
     def of_folder(cls, folder: Path) -> Project:
         """Open the project in ``folder`` or in its subfolder `FOLDER`, or begin one there for the images in it.
 
-        Images that have come to ``folder`` since then are appended.
+        Images that have come to ``folder`` since then are appended. Masks that were exported into it are no images.
 
         Raises
         ------
@@ -123,7 +123,7 @@ class Project:
         """
         if (folder / FILE).is_file():
             return cls.open(folder)  # the project's own folder: its images lie somewhere else
-        return cls._of(folder / FOLDER, lambda: list_images(folder))
+        return cls._of(folder / FOLDER, lambda: [path for path in list_images(folder) if not is_mask(path)])
 
     @staticmethod
     def in_folder(folder: Path) -> bool:

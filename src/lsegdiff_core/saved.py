@@ -127,6 +127,14 @@ def read_sidecar(path: Path) -> dict[str, Any]:
     return provenance
 
 
+def is_mask(path: Path) -> bool:
+    """Return whether an image file was exported as a mask: the sidecar beside it names it."""
+    try:
+        return bool(read_sidecar(sidecar_path(path)).get("mask", {}).get("file") == path.name)
+    except LSegDiffError:
+        return False
+
+
 def _mask_of(sidecar: Path) -> str:
     """Return the name of the mask's file, which stands in its sidecar."""
     name = read_sidecar(sidecar).get("mask", {}).get("file")

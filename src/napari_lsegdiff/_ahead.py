@@ -93,6 +93,7 @@ class Ahead(QObject):
         self._reading: str | None = None
         self._fetching: str | None = None
         self._scoring = False
+        self._tried: set[str] = set()  # in this scoring; not every model gives a score, nor can each be noted
         self._reader, self._refiner = NewestWins(self), NewestWins(self)
         self._reader.done.connect(self._on_read)
         self._refiner.done.connect(self._on_refined)
@@ -144,6 +145,7 @@ class Ahead(QObject):
     def score(self, wanted: bool) -> None:
         """Segment all items that nobody has looked at, with several seeds, or stop doing so."""
         self._scoring = wanted
+        self._tried.clear()
         if not wanted and self._fetching is not None:
             self._fetching = None
             self._runner.fetch(None)
@@ -163,12 +165,14 @@ class Ahead(QObject):
             self._fetch(self._loaded[following], self._way)
         elif self._scoring:
             left = (item.name for item in self._project.items.values() if _unscored(item))
-            name = next((name for name in left if name != self._current), None)
+            name = next((name for name in left if name != self._current and name not in self._tried), None)
             if name is None:
                 self._scoring = False
                 self.scored.emit()
             elif name in self._loaded:
                 self._fetch(self._loaded[name], self._scoring_way)
+                if self._fetching is not None:  # there is a model
+                    self._tried.add(name)
             else:
                 self._read(name)
 

@@ -47,8 +47,6 @@ class Queue(QObject):
 
     Attributes
     ----------
-    kept
-        False once something has left the canvas that could not be saved.
     wanted
         Emitted with the image layer on the canvas when it has no mask yet and needs a run.
     reclassed
@@ -71,7 +69,7 @@ class Queue(QObject):
         super().__init__(parent)
         self._session, self._runner, self._panel = session, runner, panel
         self._sampling, self._refine = sampling, refine
-        self.kept = True
+        self._unsaved: set[Path] = set()  # images whose masks have left the canvas and could not be saved
         self._project: Project | None = None
         self._table: QueueTable | None = None
         self._name: str | None = None  # of the item on the canvas
@@ -94,6 +92,11 @@ class Queue(QObject):
         panel.noted.connect(lambda text: self._update(notes=text))
         panel.tagged.connect(lambda tags: self._update(tags=tags))
         panel.exported.connect(self._on_export)
+
+    @property
+    def kept(self) -> bool:
+        """Whether all that has left the canvas could be saved, if only later."""
+        return not self._unsaved
 
     # a project
 
@@ -150,6 +153,8 @@ class Queue(QObject):
         self._canvas.show_own_sampling()
         if kept:
             self._canvas.clear()
+        else:
+            self._note_unsaved()
         if self._project is not None:
             self._project.close()
         if self._table is not None:
@@ -165,7 +170,7 @@ class Queue(QObject):
 
     def close(self) -> None:
         """Save and stop."""
-        self.kept &= self.close_project()
+        self.close_project()
         self._classes.close()
         self._canvas.close()
 
@@ -272,9 +277,13 @@ class Queue(QObject):
 
     def _on_leaving(self) -> None:
         if not self._keep():
-            self.kept = False
+            self._note_unsaved()
             if self._canvas.mask is not None:
                 self._session.hold(self._canvas.mask)
+
+    def _note_unsaved(self) -> None:
+        if self._project is not None and self._name is not None:
+            self._unsaved.add(self._project.image(self._name))
 
     def _save(self, accepted: bool) -> bool:
         assert self._project is not None
@@ -287,6 +296,7 @@ class Queue(QObject):
         except LSegDiffError as error:
             self._fail(error)
             return False
+        self._unsaved.discard(self._project.image(self._name))
         self._refresh(self._name)
         self._panel.tell(f"{'Accepted' if accepted else 'Kept as a draft'}: {self._name}")
         return True

@@ -165,7 +165,9 @@ class RecoveryBar(QWidget):
         if recovered:
             last = datetime.fromtimestamp(max(state.time for state in recovered))
             when = f"{last:%H:%M}" if last.date() == datetime.now().date() else f"{last:%Y-%m-%d %H:%M}"
-            self.label.setText(f"LSegDiff ended unexpectedly: {_count(len(recovered))} from {when} can be restored")
+            self.label.setText(
+                f"LSegDiff ended before all was saved: {_count(len(recovered))} from {when} can be restored"
+            )
         self.setVisible(bool(recovered))
 
     def _on_discard(self) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pycocotools import mask as coco_mask
 from lsegdiff_core.classes import DEFAULT_CLASSES, ObjectClass
 from lsegdiff_core.data.readers import read_pairs
 from lsegdiff_core.errors import LSegDiffError
+from lsegdiff_core.export import export_labels
 from lsegdiff_core.journal_format import NO_STROKE
 from lsegdiff_core.project import Project
 from lsegdiff_core.project_file import FILE
@@ -422,6 +424,22 @@ def test_images_that_were_added_since_are_appended(tmp_path: Path, images: list[
         assert third.added == 0
         assert third.items.keys() == again.items.keys()
         third.close()
+
+
+def test_exported_masks_are_no_images(images: list[Path]):
+    folder = images[0].parent
+    Project.of_folder(folder).close()
+    export_labels(labels(), folder / "a mask.png", "indexed-png", {})
+    export_labels(labels(), folder / "b.json", "coco", {})  # its sidecar has the name that one of b.png would have
+    (folder / "long name with spaces and ümlauts.provenance.json").write_text("[")
+    known = ["a", "b", "long name with spaces and ümlauts"]
+    again = Project.of_folder(folder)
+    assert (list(again.items), again.added) == (known, 0)
+    again.close()
+    shutil.rmtree(again.folder)
+    anew = Project.of_folder(folder)
+    assert list(anew.items) == known
+    anew.close()
 
 
 def test_lines_that_were_added_since_are_appended(tmp_path: Path, images: list[Path]):

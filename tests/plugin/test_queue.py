@@ -295,6 +295,35 @@ def test_scoring_notes_how_much_samples_differ(user: User, folder: Path):
     assert user.images == ["frame_0"]
 
 
+@pytest.fixture
+def direct_bundle(bundle: str, tmp_path: Path) -> str:
+    """The tiny model without diffusion, whose samples are all the same."""
+    folder = tmp_path / "direct"
+    shutil.copytree(bundle, folder)
+    manifest = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
+    manifest["model"]["method"] = "direct"
+    (folder / "bundle.json").write_text(json.dumps(manifest), encoding="utf-8")
+    return str(folder)
+
+
+@pytest.mark.parametrize("why", ["no diffusion", "full disk"])
+def test_scoring_ends_without_scores(
+    user: User, folder: Path, direct_bundle: str, monkeypatch: pytest.MonkeyPatch, why: str
+):
+    if why == "no diffusion":
+        user.dock.choices.choose(direct_bundle)
+    user.open(folder)
+    if why == "full disk":
+        monkeypatch.setattr(Path, "write_text", full_disk)
+    user.panel.score_button.click()
+    user.qtbot.waitUntil(lambda: user.panel.score_button.text() == "Score all", timeout=20_000)
+    monkeypatch.undo()
+    assert [item.disagreement for item in user.items.values()] == [-1] * 5
+    user.panel.score_button.click()  # they are tried again
+    assert user.panel.score_button.text() == "Stop scoring"
+    user.qtbot.waitUntil(lambda: user.panel.score_button.text() == "Score all", timeout=20_000)
+
+
 def test_run_comes_before_scoring(user: User, folder: Path, calls):
     user.open(folder)
     calls.delay = 0.05
@@ -697,6 +726,29 @@ def test_what_was_saved_at_the_end_needs_no_restoring(user: User, folder: Path, 
     assert (folder / FOLDER / "drafts" / "frame_0.png").is_file()
     assert crashed(journals) == []
     assert not list(journals.iterdir())
+
+
+def test_what_could_not_be_saved_but_was_later_needs_no_restoring(
+    user: User, folder: Path, journals: Path, monkeypatch: pytest.MonkeyPatch
+):
+    user.open(folder)
+    user.paint(2, 3)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_bytes", full_disk)
+        user.viewer.layers.clear()
+    assert not user.queue.kept
+    user.press(DEFAULT.next)
+    user.wait("frame_1")
+    user.press(DEFAULT.accept)
+    user.wait("frame_2")
+    assert not user.queue.kept, "that was another one"
+    user.queue.show("frame_0")
+    user.wait("frame_0")
+    user.press(DEFAULT.accept)
+    user.wait("frame_2")
+    assert user.queue.kept
+    user.viewer.close()
+    assert crashed(journals) == []
 
 
 def test_other_folder_is_not_opened_before_the_mask_is_saved(

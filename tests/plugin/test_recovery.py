@@ -596,7 +596,7 @@ def test_bar_restores(bar: RecoveryBar, said, lost: list[Recovered], journal: Jo
     path = die(journal)
     recovery.look()
     assert not bar.isHidden()
-    assert bar.label.text().startswith("LSegDiff ended unexpectedly: 1 mask from ")
+    assert bar.label.text().startswith("LSegDiff ended before all was saved: 1 mask from ")
     bar.restore_button.click()
     assert sentences == ["Restored 1 mask"]
     assert bar.isHidden()
