@@ -58,7 +58,7 @@ def _first_layers(folder: Path) -> list[LayerData]:
     try:
         items = project.items
         # as in the queue
-        name = next((name for name, item in items.items() if item.status not in ("accepted", "skipped")), None)
+        name = next((name for name, item in items.items() if not item.done), None)
         name = name or next(iter(items))
         image, saved = read_image(project.image(name)), project.load(name)
     finally:

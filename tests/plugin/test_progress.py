@@ -34,3 +34,23 @@ def test_the_bar_shows_what_it_is_told(qtbot):
     assert (bar.value(), bar.maximum(), bar.updatesEnabled()) == (3, 8, True)
     bar.show_progress(0, 0)
     assert (bar.minimum(), bar.maximum()) == (0, 0)
+
+
+def test_the_bar_is_painted_with_the_next_frame(qtbot):
+    painted = []
+
+    class Watched(ProgressBar):
+        def paintEvent(self, event):  # noqa: N802
+            painted.append(self.value())
+            super().paintEvent(event)
+
+    bar = Watched()
+    qtbot.addWidget(bar)
+    bar.show()
+    qtbot.waitUntil(lambda: bool(painted))
+    qtbot.wait(50)
+    painted.clear()
+    for done in range(1, 4):
+        bar.show_progress(done, 8)
+    assert painted == []
+    qtbot.waitUntil(lambda: painted[-1:] == [3])

@@ -143,6 +143,11 @@ def test_without_a_viewer_the_first_open_image_comes_with_its_mask(
     Project.open(file.parent).close()  # nobody holds it
 
     known = json.loads(file.read_text(encoding="utf-8"))
+    known["items"][0].update(status="new", problem="not an image")
+    file.write_text(json.dumps(known), encoding="utf-8")
+    assert open_project(str(file))[0][1] == {"name": "frame_1"}, "unreadable ones are passed over"
+
+    known["items"][0]["problem"] = ""
     for item in known["items"]:
         item["status"] = "accepted"
     file.write_text(json.dumps(known), encoding="utf-8")
