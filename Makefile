@@ -24,7 +24,7 @@ demo: .venv/.app .venv/.system
 test: export OMP_NUM_THREADS = 1
 test: .venv/.test .venv/.system lint
 	@$(BIN)/python -m pytest tests/core src/lsegdiff_core & core=$$!; \
-	$(XVFB) $(BIN)/python -m pytest tests/plugin tests/test_*.py; viewer=$$?; \
+	$(XVFB) $(BIN)/python -m pytest tests --ignore=tests/core; viewer=$$?; \
 	wait $$core && exit $$viewer
 
 screenshots: .venv/.app .venv/.system

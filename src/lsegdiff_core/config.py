@@ -170,6 +170,8 @@ class SamplingConfig:
 MAX_STEPS = 50
 # Steps along rows and columns in which an image is read for `SamplingConfig.flip`; the first is the image as it is.
 VIEWS = ((1, 1), (1, -1), (-1, 1), (-1, -1))
+# The fewest seeds that look at all of them.
+ONE_A_VIEW = tuple(range(len(VIEWS)))
 SAMPLER_NAMES = ("ddim", "heun", "dpmpp_2m", "ddpm")
 
 

@@ -181,6 +181,11 @@ class Project:
         if self.added:
             self._write()
 
+    @property
+    def first_open(self) -> str:
+        """Name of the first item that is not done yet, or of the first of all when all are."""
+        return next((name for name, item in self.items.items() if not item.done), next(iter(self.items)))
+
     def close(self) -> None:
         """Let other sessions open it."""
         self._lock.release()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lsegdiff_core.bundle import Manifest, bundle_hash, load_networks, save_bundle
-from lsegdiff_core.config import VIEWS, SamplingConfig, to_dict
+from lsegdiff_core.config import ONE_A_VIEW, SamplingConfig, to_dict
 from lsegdiff_core.data.phantom import draw_phantom
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.models.networks import Networks
@@ -104,7 +104,7 @@ def release(
         # the training mirrors along both axes: each view is as good as the image
         sampling=SamplingConfig(
             steps=1 if config.model.method == "direct" else SamplingConfig.steps,
-            seeds=tuple(range(len(VIEWS))),
+            seeds=ONE_A_VIEW,
             flip=True,
         ),
         threshold=0.5,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
-from lsegdiff_core.config import MorphologyConfig, SamplingConfig
+from lsegdiff_core.config import ONE_A_VIEW, MorphologyConfig, SamplingConfig
 from lsegdiff_core.evaluation import Setting
 
 STEPS = (1, 2, 4, 10, 50)
 SAMPLERS_AT = (4, 10)
-FOUR, EIGHT = tuple(range(4)), tuple(range(8))
+EIGHT = tuple(range(8))
 
 
 def compute_settings(plain: MorphologyConfig) -> list[Setting]:
@@ -31,7 +31,12 @@ def compute_settings(plain: MorphologyConfig) -> list[Setting]:
         for sampler in ("heun", "dpmpp_2m", "ddpm")
     ]
     samplings += [dataclasses.replace(one, steps=steps, seeds=EIGHT) for steps in STEPS[:-1]]
-    for seeds, flip, zoom in ((FOUR, True, False), (EIGHT, True, False), ((0,), False, True), (FOUR, True, True)):
+    for seeds, flip, zoom in (
+        (ONE_A_VIEW, True, False),
+        (EIGHT, True, False),
+        ((0,), False, True),
+        (ONE_A_VIEW, True, True),
+    ):
         samplings += [dataclasses.replace(one, steps=steps, seeds=seeds, flip=flip, zoom=zoom) for steps in (1, 4)]
     settings = [Setting(sampling, plain) for sampling in samplings]
     bare = dataclasses.replace(plain, fill_holes=False, min_confidence=0.0)

@@ -144,8 +144,7 @@ class Queue(QObject):
         items = self._project.items
         # what was restored after a crash comes first
         first = next((name for name in items if self._canvas.restored(self._project.image(name)) is not None), None)
-        first = first or next((name for name, item in items.items() if not item.done), None)
-        self.show(first or next(iter(items)))
+        self.show(first or self._project.first_open)
 
     def close_project(self) -> bool:
         """Save what is on the canvas and let go of the project; False if it could not be saved and stays there."""

@@ -56,10 +56,7 @@ def _first_layers(folder: Path) -> list[LayerData]:
 
     project = Project.open(folder)
     try:
-        items = project.items
-        # as in the queue
-        name = next((name for name, item in items.items() if not item.done), None)
-        name = name or next(iter(items))
+        name = project.first_open
         image, saved = read_image(project.image(name)), project.load(name)
     finally:
         project.close()

@@ -176,7 +176,6 @@ class Segmentation(QObject):
                     sampling = sampling.unmirrored  # a stroke is to be answered at once
                 request = Request(job, model.bundle, model.device.currentText(), sampling, hints)
                 self._set_running(job)
-                self._started = perf_counter()
                 if not self._runner.start(request):
                     self._panel.say("Waiting for the cancelled step to end…")
                 return
