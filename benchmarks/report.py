@@ -437,7 +437,8 @@ def curves(logs: dict[str, Path]) -> None:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         points = [row for row in rows if row["stage"] == "denoiser" and row["validation"]]
         dice = [row.get("dice_4", row.get("dice_1")) for row in points]
-        axes.plot([row["step"] for row in points], dice, "o-", label=name)
+        if points:  # a training that was ended before its validation has no curve
+            axes.plot([row["step"] for row in points], dice, "o-", label=name)
     axes.set(xlabel="training steps", ylabel="validation Dice")
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     figure.savefig(DOCS / "benchmarks-training.png", dpi=120)
