@@ -75,7 +75,7 @@ class Queue(QObject):
         self._name: str | None = None  # of the item on the canvas
         self._coming: str | None = None  # of the one on its way there
         self._ahead: Ahead | None = None
-        self._news = ""  # what is to be said of the project when its first image is shown
+        self._news = ""  # what is to be said when the next image is shown
         self._canvas = Canvas(viewer, session, sampling, self)
         self._canvas.leaving.connect(self._on_leaving)
         self._classes = ClassChoice(session, panel, lambda: (self._project, self._canvas.image), self)
@@ -349,16 +349,18 @@ class Queue(QObject):
         folder = self._project.image(name).parent
         there = folder.is_dir()
         if not there:  # a drive that was taken out: no image is to blame
-            self._panel.tell(f"{folder}: the folder is gone; bring it back, then click on an image")
+            self._panel.tell(f"{folder.resolve()}: the folder is gone; bring it back, then click on an image")
         if not there or not self._update_item(name, problem=failed.line):
             self._ahead.pause()
             self._show_scoring()
         elif name != self._coming:
             self._prepare()
         else:
-            following = self._following()
-            self._panel.tell(f"{failed.line}. It is left out", failed.details)
-            if following is not None:
+            following, said = self._following(), f"{failed.line}. It is left out"
+            if following is None:
+                self._panel.tell(said, failed.details)
+            else:
+                self._news = ". ".join(filter(None, (self._news, said)))
                 self.show(following)
 
     def _on_predicted(self, name: str, disagreement: float) -> None:

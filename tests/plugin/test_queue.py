@@ -278,10 +278,14 @@ def test_broken_image_is_named_and_the_queue_goes_on(user: User, folder: Path):
     user.panel.folder_chosen.emit(folder)
     user.wait("frame_2")
     assert "frame_0.png: cannot be read as an image" in user.items["frame_0"].problem
+    for name in ("frame_0", "frame_1"):
+        assert f"{name}.png: cannot be read" in user.panel.say.text(), "why this one is shown first"
     user.press(DEFAULT.previous)
     user.qtbot.waitUntil(lambda: "frame_1.png" in user.items["frame_1"].problem, timeout=20_000)
     user.wait("frame_2")
     assert user.panel.table.model().index(0, 1).data() == "unreadable"
+    user.qtbot.waitUntil(lambda: "frame_1.png: cannot be read" in user.panel.say.text(), timeout=20_000)
+    assert "It is left out" in user.panel.say.text()
 
 
 def test_scoring_notes_how_much_samples_differ(user: User, folder: Path):
@@ -543,7 +547,7 @@ def test_folder_that_disappears_is_said_and_no_image_is_blamed(user: User, folde
     folder.rename(gone)
     user.panel.score_button.click()
     user.queue.show("frame_3")
-    user.qtbot.waitUntil(lambda: "the folder is gone" in user.panel.say.text(), timeout=20_000)
+    user.qtbot.waitUntil(lambda: f"{folder}: the folder is gone" in user.panel.say.text(), timeout=20_000)
     user.qtbot.waitUntil(lambda: user.queue._ahead._reader.idle, timeout=20_000)  # it does not try for ever
     assert not any(item.problem for item in user.items.values())
     assert user.panel.score_button.text() == "Score all"
