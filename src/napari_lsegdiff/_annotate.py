@@ -146,7 +146,7 @@ class AnnotatePanel(QWidget):
         form = QFormLayout(self.about)
         choice = row(self.object_class, self.classes_button)
         choice.setStretch(0, 1)
-        form.addRow("Object is a", choice)
+        form.addRow("Class", choice)
         form.addRow("Tags", self.tags)
         form.addRow("Notes", self.notes)
         column = QVBoxLayout(self)
@@ -190,8 +190,8 @@ class AnnotatePanel(QWidget):
             self.title.setText("Open a folder of images to begin")
             self.title.setToolTip("")
             self.progress.reset()
-            for line in (self.tags, self.notes):
-                line.clear()
+            for shown in (self.object_class, self.tags, self.notes):
+                shown.clear()
         else:
             header = self.table.horizontalHeader()
             header.setHighlightSections(False)

@@ -152,7 +152,7 @@ class RecoveryBar(QWidget):
             button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
             row.addWidget(button)
         column = QVBoxLayout(self)
-        column.setContentsMargins(6, 6, 6, 0)
+        column.setContentsMargins(6, 2, 6, 0)
         column.addWidget(self.label)
         column.addLayout(row)
         self.restore_button.clicked.connect(lambda: self.restore.emit())

@@ -39,6 +39,8 @@ from napari_lsegdiff._settings import load_settings
 from napari_lsegdiff._worker import Failed
 
 logger = logging.getLogger(__name__)
+# Pixels that the title bar which napari gives a dock reaches into it: it is higher than it says.
+TITLE_OVERLAP = 4
 
 
 class _Closers:
@@ -144,7 +146,7 @@ class SegmentationDock(QWidget):
         self.tabs.addTab(Scrolled(self.annotate), "Annotate")
         self.tabs.addTab(Scrolled(self.about), "About")
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setContentsMargins(0, TITLE_OVERLAP, 0, 0)
         layout.addWidget(self.recovery_bar)
         layout.addWidget(self.tabs)
 

@@ -80,6 +80,7 @@ def test_a_closed_project_leaves_nothing_behind(panel, project):
     panel.show_progress(2, 3)
     panel.show_item(project.items["frame_2"])
     panel.show_project(None, None)
+    assert panel.object_class.currentText() == ""
     assert panel.title.text() == "Open a folder of images to begin"
     assert panel.progress.text() == panel.tags.text() == panel.notes.text() == ""
     assert not panel.accept_button.isEnabled()

@@ -16,10 +16,11 @@ import pytest
 from napari.utils._test_utils import read_only_mouse_event
 from napari.utils.interactions import mouse_move_callbacks, mouse_press_callbacks, mouse_release_callbacks
 from pycocotools import mask as mask_utils
-from qtpy.QtCore import QEvent, QThreadPool
-from qtpy.QtWidgets import QApplication, QFileDialog, QWidgetItem
+from qtpy.QtCore import QEvent, QPoint, Qt, QThreadPool
+from qtpy.QtWidgets import QApplication, QDockWidget, QFileDialog, QStyle, QStyleOptionComboBox, QWidgetItem
 
 from lsegdiff_core.bundle import MANIFEST
+from lsegdiff_core.classes import DEFAULT_CLASSES
 from lsegdiff_core.predictor import Predictor
 from napari_lsegdiff._widget import SegmentationDock
 from napari_lsegdiff._worker import OUT_OF_MEMORY, PredictorCache
@@ -494,6 +495,42 @@ def test_no_control_is_cut_in_the_narrowest_dock(dock):
     narrowest = QWidgetItem(dock).minimumSize().width()
     pages = [dock.tabs.widget(index) for index in range(dock.tabs.count())]
     assert max(page.minimumSizeHint().width() for page in pages) <= narrowest < 420
+
+
+@pytest.fixture
+def shown(dock, viewer, qtbot):
+    """The dock as it appears, as narrow as it can be."""
+    window = viewer.window._qt_window
+    window.show()
+    qtbot.waitExposed(window)
+    window.resizeDocks([around(dock)], [1], Qt.Orientation.Horizontal)
+    qtbot.waitUntil(lambda: around(dock).width() <= QWidgetItem(dock).minimumSize().width())
+    return dock
+
+
+def around(dock) -> QDockWidget:
+    """Return what napari puts around the dock."""
+    return next(other for other in dock.window().findChildren(QDockWidget) if other.isAncestorOf(dock))
+
+
+def test_title_lies_over_no_tab(shown):
+    title = around(shown).titleBarWidget().geometry()
+    assert shown.tabs.tabBar().mapTo(around(shown), QPoint(0, 0)).y() >= title.bottom()
+
+
+def test_every_class_of_a_new_project_can_be_read(shown, qtbot):
+    panel = shown.annotate
+    shown.tabs.setCurrentIndex(1)
+    panel.show_classes(DEFAULT_CLASSES)
+    qtbot.waitUntil(panel.object_class.isVisible)
+    option = QStyleOptionComboBox()
+    panel.object_class.initStyleOption(option)
+    field = panel.object_class.style().subControlRect(
+        QStyle.ComplexControl.CC_ComboBox, option, QStyle.SubControl.SC_ComboBoxEditField, panel.object_class
+    )
+    icon = panel.object_class.iconSize().width()
+    for known in DEFAULT_CLASSES:
+        assert panel.object_class.fontMetrics().horizontalAdvance(known.name) + icon < field.width()
 
 
 def test_name_of_a_long_image_does_not_widen_the_choice(viewer, dock):
