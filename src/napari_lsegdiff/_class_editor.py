@@ -167,8 +167,8 @@ class ClassEditor(QDialog):
         for widget in (self.question, self.become):
             widget.setVisible(asked)
         if known is not None:
-            count = "1 object is" if objects == 1 else f"{objects} objects are"
-            self.question.setText(f"{count} “{known.name}”. To remove the class, say what they become:")
+            count, become = ("1 object is", "it becomes") if objects == 1 else (f"{objects} objects are", "they become")
+            self.question.setText(f"{count} “{known.name}”. To remove the class, say what {become}:")
         self._allow()
 
     def _allow(self) -> None:

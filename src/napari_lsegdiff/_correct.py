@@ -144,7 +144,7 @@ class Gallery(QGroupBox):
         self.agreement.toggled.connect(self.agreement_shown)
         self.clear()
 
-    def clear(self, text: str = "Run with several seeds shows here what else the model holds possible") -> None:
+    def clear(self, text: str = "A run with several seeds shows here what else the model holds possible") -> None:
         """Show no hypotheses, and why."""
         self.list.clear()
         self.list.hide()
@@ -158,7 +158,7 @@ class Gallery(QGroupBox):
             self.list.addItem(item)
         self.list.setFixedHeight(max((thumb.picture.shape[0] for thumb in thumbs), default=0) + 52)
         self.list.show()
-        self.say.setText("Click on the one you hold right")
+        self.say.setText("Click on the one that you think is right")
 
 
 class _RangeMark(QWidget):

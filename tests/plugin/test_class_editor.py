@@ -130,9 +130,11 @@ def test_added_class_has_a_name_and_a_colour_of_its_own(editing: Editing, qtbot)
 
 def test_class_in_use_is_not_removed_without_saying_where_its_objects_go(editing: Editing):
     editor = editing.editor
+    editing.select(2)
+    assert "1 object is “lumen”. To remove the class, say what it becomes:" in editor.question.text()
     editing.select(0)
     assert not editor.remove_button.isEnabled()
-    assert "12 objects are “polyp”" in editor.question.text()
+    assert "12 objects are “polyp”. To remove the class, say what they become:" in editor.question.text()
     assert [editor.become.itemText(index) for index in range(editor.become.count())][1:] == ["instrument", "lumen"]
     editor.become.setCurrentText("lumen")
     assert editor.remove_button.isEnabled()

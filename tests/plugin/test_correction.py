@@ -291,7 +291,7 @@ def test_a_redraw_of_one_sample_does_not_ask_for_seeds_that_are_there(dock, imag
     dock.choices.flip.setChecked(True)
     assert run(), dock.status
     assert redraw(), dock.status
-    assert dock.gallery.say.text() == "Run with several seeds shows here what else the model holds possible"
+    assert dock.gallery.say.text() == "A run with several seeds shows here what else the model holds possible"
 
 
 def test_hints_keep_to_their_frame(viewer, dock, redraw, heard):
