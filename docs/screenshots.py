@@ -15,7 +15,7 @@ import imageio.v3 as iio
 import napari
 import numpy as np
 from napari.layers import Labels
-from qtpy.QtWidgets import QApplication, QScrollArea, QWidget
+from qtpy.QtWidgets import QApplication, QWidget
 
 from lsegdiff_core.data.phantom import draw_phantom
 from lsegdiff_core.project import Project
@@ -36,7 +36,6 @@ class Person:
         self.viewer.window.resize(1280, 800)
         self.dock = SegmentationDock(self.viewer)
         self.viewer.window.add_dock_widget(self.dock, name="LSegDiff")
-        self.scroll = self.dock.findChild(QScrollArea)
 
     @property
     def mask(self) -> Labels | None:
@@ -62,7 +61,7 @@ class Person:
         self.pause()
 
     def look_at(self, widget: QWidget) -> None:
-        self.scroll.ensureWidgetVisible(widget)
+        self.dock.tabs.currentWidget().ensureWidgetVisible(widget)
 
     def picture(self, name: str) -> None:
         self.pause()
