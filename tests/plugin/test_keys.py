@@ -11,8 +11,9 @@ from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QComboBox, QLabel, QListWidget, QPushButton, QTableView, QWidget
 
-from napari_lsegdiff._keys import DEFAULT, MEANINGS, Keys, Shortcuts, checked
+from napari_lsegdiff._keys import Keys
 from napari_lsegdiff._settings import load_settings
+from napari_lsegdiff._shortcuts import DEFAULT, MEANINGS, Shortcuts, checked
 
 
 def bound(viewer: ViewerModel) -> set[str]:
