@@ -36,7 +36,6 @@ class Person:
         self.viewer.window.resize(1280, 800)
         self.dock = SegmentationDock(self.viewer)
         self.viewer.window.add_dock_widget(self.dock, name="LSegDiff")
-        self.scroll = self.dock.findChild(QScrollArea)
 
     @property
     def mask(self) -> Labels | None:
@@ -62,7 +61,8 @@ class Person:
         self.pause()
 
     def look_at(self, widget: QWidget) -> None:
-        self.scroll.ensureWidgetVisible(widget)
+        area = next(area for area in self.dock.findChildren(QScrollArea) if area.isAncestorOf(widget))
+        area.ensureWidgetVisible(widget)
 
     def picture(self, name: str) -> None:
         self.pause()
@@ -119,7 +119,7 @@ def compare(person: Person) -> None:
     dock.choices.seeds.setValue(8)
     dock.refine.confidence.setValue(0)  # what the model is in doubt about stays in its hypotheses
     person.press(dock.panel.button)
-    person.wait(lambda: dock._correction._surveyor.idle)
+    person.wait(lambda: dock.gallery.list.count() > 0)
     dock.gallery.agreement.setChecked(True)
     person.pause()
     person.look_at(dock.gallery)
