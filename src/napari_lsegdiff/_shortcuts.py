@@ -37,19 +37,27 @@ MEANINGS = {
 def checked(wanted: Mapping[str, str]) -> tuple[Shortcuts, list[str]]:
     """Return the shortcuts with the changes that are possible, and a line for each one that is not."""
     taken = {str(key) for keys in default_shortcuts.values() for key in keys}
-    chosen = {field.name: str(field.default) for field in fields(Shortcuts)}
+    defaults = {field.name: str(field.default) for field in fields(Shortcuts)}
+    wishes: dict[str, str] = {}
     problems = []
     for name, key in wanted.items():
         typed = str(coerce_keybinding(key)).strip()
         if not typed:
             problems.append(f"{name}: '{key}' is no key; write it as K or Shift-K; the default holds")
-            continue
-        others = {str(coerce_keybinding(other)) for action, other in chosen.items() if action != name}
-        if typed in taken or typed in others:
+        elif typed in taken:
             problems.append(f"{name}: '{key}' is used already; the default holds")
         else:
-            chosen[name] = key
-    return Shortcuts(**chosen), problems
+            wishes[name] = key
+    # only together do they show what is used twice: two actions may exchange their keys
+    while twice := _used_twice(wishes, defaults):
+        problems.append(f"{twice}: '{wishes.pop(twice)}' is used already; the default holds")
+    return Shortcuts(**{**defaults, **wishes}), problems
+
+
+def _used_twice(wishes: dict[str, str], defaults: dict[str, str]) -> str | None:
+    """Return the last wish for a key that another action has."""
+    keys = [str(coerce_keybinding(key)) for key in {**defaults, **wishes}.values()]
+    return next((name for name in reversed(wishes) if keys.count(str(coerce_keybinding(wishes[name]))) > 1), None)
 
 
 def written(key: str) -> str:

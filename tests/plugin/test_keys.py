@@ -29,6 +29,23 @@ def test_default_keys_are_distinct_and_none_that_layers_of_napari_use():
 
 
 @pytest.mark.parametrize(
+    ("wanted", "given", "refused"),
+    [
+        ({"next": "Shift-N", "previous": "N"}, Shortcuts(next="Shift-N", previous="N"), []),
+        ({"accept": "Q", "skip": "J"}, Shortcuts(accept="Q", skip="J"), []),
+        ({"skip": "J", "accept": "Q"}, Shortcuts(accept="Q", skip="J"), []),
+        ({"accept": "J", "skip": "J"}, Shortcuts(accept="J"), ["skip"]),
+        # a wish that falls back to its default takes the key back from who wanted it
+        ({"accept": "Q", "skip": "B"}, DEFAULT, ["skip", "accept"]),
+    ],
+)
+def test_keys_can_be_exchanged_in_any_order(wanted: dict[str, str], given: Shortcuts, refused: list[str]):
+    shortcuts, problems = checked(wanted)
+    assert shortcuts == given
+    assert [line.partition(":")[0] for line in problems] == refused
+
+
+@pytest.mark.parametrize(
     ("wanted", "problem"),
     [
         ({"accept": "Ctrl-K"}, ""),
