@@ -15,7 +15,7 @@ import napari
 import numpy as np
 from heartbeat import Heartbeat, Measured, wait
 from numpy.typing import NDArray
-from qtpy.QtCore import QEvent, QObject
+from qtpy.QtCore import QEvent, QObject, QThreadPool
 from qtpy.QtWidgets import QLabel
 
 
@@ -95,6 +95,7 @@ def main() -> None:
         result = bare(viewer, heartbeat, np.load(options.mask))
     print(json.dumps(result))  # `Measured` as a list
     viewer.close()
+    QThreadPool.globalInstance().waitForDone()  # as napari does when it quits
 
 
 if __name__ == "__main__":

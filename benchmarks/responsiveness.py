@@ -39,7 +39,7 @@ from lsegdiff_core.data.phantom import Phantom, draw_phantom
 from lsegdiff_core.evaluation import describe_run
 from lsegdiff_core.project import Project
 from napari_lsegdiff._jobs import Refined
-from napari_lsegdiff._keys import DEFAULT
+from napari_lsegdiff._shortcuts import DEFAULT
 from napari_lsegdiff._widget import SegmentationDock
 from napari_lsegdiff._worker import Preview
 

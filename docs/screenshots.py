@@ -118,7 +118,7 @@ def compare(person: Person) -> None:
     dock.choices.seeds.setValue(8)
     dock.refine.confidence.setValue(0)  # what the model is in doubt about stays in its hypotheses
     person.press(dock.panel.button)
-    person.wait(lambda: dock._correction._surveyor.idle)
+    person.wait(lambda: dock.gallery.list.count() > 0)
     dock.gallery.agreement.setChecked(True)
     person.pause()
     person.look_at(dock.gallery)

@@ -297,5 +297,5 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise LSegDiffError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the latter for brackets within brackets, thousands deep
         raise LSegDiffError(f"{path}: not valid JSON ({error}); correct the file") from error

@@ -214,7 +214,7 @@ def read_states(path: Path) -> Iterator[Recovered]:
         for line in file:
             try:
                 _follow(json.loads(line), histories, objects)
-            except (ValueError, TypeError, LookupError, AttributeError, zlib.error):
+            except (ValueError, TypeError, LookupError, AttributeError, RecursionError, zlib.error):
                 break  # torn by a crash, or broken since
     for history in sorted((h for frames in histories.values() for h in frames.values()), key=lambda h: h.time):
         yield history.state()

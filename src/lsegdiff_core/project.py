@@ -292,7 +292,8 @@ class Project:
         Raises
         ------
         LSegDiffError
-            If a file cannot be written; the mask from before stays then.
+            If a file cannot be written, the mask from before stays then; or if the draft of an accepted mask, or the
+            accepted mask of a draft, cannot be removed.
         """
         self._check_there()
         about = {**provenance, **user_part(strokes, seconds)}
@@ -300,7 +301,12 @@ class Project:
         export_labels(labels, mask, "indexed-png", about)
         other = self._mask(name, not accepted)
         for path in (other, sidecar_path(other)):
-            path.unlink(missing_ok=True)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:  # Windows holds on to a file that is open elsewhere
+                raise LSegDiffError(
+                    f"{path}: cannot be removed ({error.strerror}); close it elsewhere and save again"
+                ) from error
         self.update(name, status="accepted" if accepted else "edited", seconds=round(seconds, 1))
 
     def load(self, name: str) -> Saved | None:

@@ -101,10 +101,13 @@ def read_project_file(folder: Path) -> ProjectFile:
 
 def append_images(items: dict[str, Item], images: Iterable[Path], folder: Path) -> None:
     """Give each image file of a project in ``folder`` an item, with a name that ``items`` does not hold yet."""
+    # names become files, and to Windows and macOS A.png and a.png are one
+    taken = {name.casefold() for name in items}
     for path in dict.fromkeys(path.absolute() for path in images):
-        name = path.stem if path.stem not in items else path.name.replace(".", "_")
-        while name in items:
+        name = path.stem if path.stem.casefold() not in taken else path.name.replace(".", "_")
+        while name.casefold() in taken:
             name += "_"
+        taken.add(name.casefold())
         items[name] = Item(relative(path, folder), name)
 
 

@@ -25,10 +25,10 @@ from lsegdiff_core.classes import ObjectClass
 from lsegdiff_core.project import FOLDER, Project
 from lsegdiff_core.project_file import Item
 from napari_lsegdiff._controls import row
-from napari_lsegdiff._keys import DEFAULT, Shortcuts, written
 from napari_lsegdiff._pictures import patch
 from napari_lsegdiff._progress import ProgressBar
 from napari_lsegdiff._queue_table import DOUBT, FILTERS, NAME_ROLE, THUMBNAIL, QueueFilter, QueueTable
+from napari_lsegdiff._shortcuts import DEFAULT, Shortcuts, written
 from napari_lsegdiff._text import StatusLine, elided
 
 COCO = "annotations.json"

@@ -23,8 +23,8 @@ from qtpy.QtWidgets import (
 from superqt import QLabeledDoubleSlider
 
 from napari_lsegdiff._controls import row
-from napari_lsegdiff._keys import DEFAULT, Shortcuts, written
 from napari_lsegdiff._pictures import icon
+from napari_lsegdiff._shortcuts import DEFAULT, Shortcuts, written
 from napari_lsegdiff._text import StatusLine, elided
 
 THUMBNAIL = 88

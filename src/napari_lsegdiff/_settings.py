@@ -12,7 +12,7 @@ from typing import Any
 import platformdirs
 
 from lsegdiff_core.config import MorphologyConfig, SamplingConfig
-from napari_lsegdiff._keys import DEFAULT, Shortcuts, checked
+from napari_lsegdiff._shortcuts import DEFAULT, Shortcuts, checked
 
 PLUGIN = "napari-lsegdiff"
 

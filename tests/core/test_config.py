@@ -103,7 +103,7 @@ def test_flag_is_not_a_number() -> None:
         from_dict(MorphologyConfig, {"fill_holes": 1})
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"{'a': 1}", b"\xff\xfe", b'{"seed": 1,}'])
+@pytest.mark.parametrize("content", [b"", b"{", b"{'a': 1}", b"\xff\xfe", b'{"seed": 1,}', b"[" * 100_000])
 def test_file_that_is_not_json_is_named(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "broken.json"
     path.write_bytes(content)

@@ -88,6 +88,13 @@ def test_same_stem_twice_gives_two_masks(tmp_path: Path, write_image):
     project.close()
 
 
+def test_names_that_differ_in_case_alone_are_different_files_everywhere(tmp_path: Path, write_image):
+    paths = [write_image(tmp_path / path, np.zeros((4, 4, 3), np.uint8)) for path in ("x/A.png", "y/a.png", "z/a.PNG")]
+    project = Project.create(tmp_path / "out", paths)
+    assert len({name.casefold() for name in project.items}) == 3
+    project.close()
+
+
 def test_mask_strokes_and_provenance_come_back(project: Project):
     project.save("a", labels(7), strokes(), {"sampling": {"steps": 3}}, accepted=True, seconds=4.26)
     saved = project.load("a")
@@ -113,6 +120,27 @@ def test_image_has_an_accepted_mask_or_a_draft_never_both(project: Project):
     project.save("a", labels(3), None, {}, accepted=True, seconds=0)
     assert project.load("a").labels.max() == 3
     assert not (project.folder / "drafts" / "a.png").exists()
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_other_version_that_cannot_be_removed_is_named(
+    accepted: bool, project: Project, monkeypatch: pytest.MonkeyPatch
+):
+    project.save("a", labels(), None, {}, accepted=not accepted, seconds=0)
+
+    unlink = Path.unlink
+
+    def held(path: Path, missing_ok: bool = False) -> None:
+        if path.name == "a.png":
+            raise PermissionError(13, "Permission denied")
+        unlink(path, missing_ok)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", held)
+        with pytest.raises(LSegDiffError, match=r"a\.png: cannot be removed \(Permission denied\); close it elsewhere"):
+            project.save("a", labels(2), None, {}, accepted=accepted, seconds=0)
+    project.save("a", labels(2), None, {}, accepted=accepted, seconds=0)
+    np.testing.assert_array_equal(project.load("a").labels, labels(2))
 
 
 def test_accepted_masks_are_a_training_folder(project: Project):

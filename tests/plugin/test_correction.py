@@ -20,8 +20,8 @@ from lsegdiff_core.hints import BACKGROUND, FOREGROUND, NONE
 from lsegdiff_core.prediction import Prediction
 from lsegdiff_core.predictor import Predictor
 from napari_lsegdiff import _correction
-from napari_lsegdiff._keys import DEFAULT
 from napari_lsegdiff._overlays import OVERLAY
+from napari_lsegdiff._shortcuts import DEFAULT
 from napari_lsegdiff._survey import survey
 from napari_lsegdiff._worker import Preview
 

@@ -11,8 +11,9 @@ from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QComboBox, QLabel, QListWidget, QPushButton, QTableView, QWidget
 
-from napari_lsegdiff._keys import DEFAULT, MEANINGS, Keys, Shortcuts, checked
+from napari_lsegdiff._keys import Keys
 from napari_lsegdiff._settings import load_settings
+from napari_lsegdiff._shortcuts import DEFAULT, MEANINGS, Shortcuts, checked
 
 
 def bound(viewer: ViewerModel) -> set[str]:
@@ -25,6 +26,23 @@ def test_default_keys_are_distinct_and_none_that_layers_of_napari_use():
     assert len(set(ours)) == len(ours)
     assert not taken & set(ours)
     assert set(asdict(DEFAULT)) == set(MEANINGS)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "given", "refused"),
+    [
+        ({"next": "Shift-N", "previous": "N"}, Shortcuts(next="Shift-N", previous="N"), []),
+        ({"accept": "Q", "skip": "J"}, Shortcuts(accept="Q", skip="J"), []),
+        ({"skip": "J", "accept": "Q"}, Shortcuts(accept="Q", skip="J"), []),
+        ({"accept": "J", "skip": "J"}, Shortcuts(accept="J"), ["skip"]),
+        # a wish that falls back to its default takes the key back from who wanted it
+        ({"accept": "Q", "skip": "B"}, DEFAULT, ["skip", "accept"]),
+    ],
+)
+def test_keys_can_be_exchanged_in_any_order(wanted: dict[str, str], given: Shortcuts, refused: list[str]):
+    shortcuts, problems = checked(wanted)
+    assert shortcuts == given
+    assert [line.partition(":")[0] for line in problems] == refused
 
 
 @pytest.mark.parametrize(

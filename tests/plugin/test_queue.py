@@ -23,7 +23,7 @@ from lsegdiff_core.journal import crashed, read_journal
 from lsegdiff_core.project import FOLDER, Project
 from lsegdiff_core.project_file import FILE
 from napari_lsegdiff._class_editor import COUNTING, NAME, OBJECTS, ClassEditor
-from napari_lsegdiff._keys import DEFAULT
+from napari_lsegdiff._shortcuts import DEFAULT
 from napari_lsegdiff._widget import SegmentationDock
 
 SHAPE = (60, 80)

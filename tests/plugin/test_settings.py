@@ -14,8 +14,8 @@ import napari_lsegdiff
 from lsegdiff_core.config import MorphologyConfig, SamplingConfig
 from napari_lsegdiff import _settings
 from napari_lsegdiff._choices import MAX_SEEDS, ImageChoice, ModelChoice
-from napari_lsegdiff._keys import Shortcuts
 from napari_lsegdiff._settings import UNSET, Settings, load_settings, settings_file
+from napari_lsegdiff._shortcuts import Shortcuts
 
 MANIFEST = Path(napari_lsegdiff.__file__).with_name("napari.yaml")
 SUGGESTED = SamplingConfig(steps=7, sampler="heun", seeds=(0, 1))

@@ -20,8 +20,8 @@ from qtpy.QtTest import QTest
 from lsegdiff_core.data.phantom import draw_phantom
 from lsegdiff_core.predictor import Predictor
 from lsegdiff_core.project import FOLDER
-from napari_lsegdiff._keys import DEFAULT
 from napari_lsegdiff._layers import UNLOCKED
+from napari_lsegdiff._shortcuts import DEFAULT
 from napari_lsegdiff._widget import SegmentationDock
 
 # decoding in pycocotools

@@ -80,6 +80,8 @@ class Geometry:
 
     def mask_to_square(self, mask: NDArray[np.bool_], size: int) -> NDArray[np.float32]:
         """Squash a mask (H, W) to ``size`` x ``size``; values are the covered share, in [0, 1]."""
+        if not mask.any():  # as most planes of strokes are
+            return np.zeros((size, size), np.float32)
         return self.to_square(mask.astype(np.uint8) * np.uint8(255), size).astype(np.float32) / 255.0
 
     def from_square(self, square: NDArray[np.float32]) -> NDArray[np.float32]:
