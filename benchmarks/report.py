@@ -264,7 +264,7 @@ def interaction() -> Iterable[str]:
         "image that starts there counts 0, one that never gets there 20. Lost: share of the first five rounds that "
         "cost more than 0.02.\n"
     )
-    for folder, name, result in (*measured("interactive-"), *measured("strengths-")):
+    for folder, name, result in measured("interactive-"):
         rows = [
             [
                 row["method"],

@@ -148,7 +148,7 @@ def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}, []
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         return {}, [f"{path}: cannot be read ({reason}); the defaults hold"]
     if content is not None and not isinstance(content, dict):

@@ -166,6 +166,7 @@ def test_a_broken_line_in_the_middle_ends_reading_there(book: Journal) -> None:
         b"\x00" * 50,
         b"[]",
         b"3",
+        b"[" * 100_000,
         b'{"image":{}}',
         lines[3][:-30] + b"AAAA" + lines[3][-26:],
         json.dumps(change(IMAGE, (), outside, None, None, 0)).encode(),

@@ -121,7 +121,7 @@ def test_good_values_beside_a_bad_one_hold(write):
     assert len(problems) == 3
 
 
-@pytest.mark.parametrize("content", ["{", "[1, 2]", "5", "a: [", "\x00"])
+@pytest.mark.parametrize("content", ["{", "[1, 2]", "5", "a: [", "\x00", "[" * 10_000])
 def test_a_broken_file_is_named(write, content):
     path = write(content)
     settings, (problem,) = load_settings()
