@@ -34,7 +34,7 @@ class Card:
 
     @property
     def validation(self) -> str:
-        """The mean Dice on the validation images by sampler steps, in a line; empty if the bundle does not know it."""
+        """The mean Dice on the validation images by sampler steps, and of which data these are; empty if not known."""
         scores = self.manifest.training.get("validation")
         known = scores.items() if isinstance(scores, dict) else ()
         dice = {
@@ -44,7 +44,17 @@ class Card:
         if not parts:
             return ""
         parts[0] += " step" if 1 in dice else " steps"
-        return f"Dice {', '.join(parts)}"
+        of = f" (held-out images of {', '.join(self._sources)})" if self._sources else ""
+        return f"Dice {', '.join(parts)}{of}"
+
+    @property
+    def _sources(self) -> list[str]:
+        """The folders whose images the bundle was validated on."""
+        try:
+            sources = self.manifest.training["config"]["data"]["sources"]
+            return [str(source["folder"]) for source in sources if source.get("validation")]
+        except (KeyError, TypeError, AttributeError):  # trained on something else, or a manifest by another hand
+            return []
 
     def rows(self) -> Iterator[tuple[str, str]]:
         """Give name and value of each line; the folder is not among them."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 from collections.abc import Callable, Generator
 from dataclasses import replace
@@ -20,7 +19,7 @@ from lsegdiff_core.allocator import keep_large_buffers
 from lsegdiff_core.bundle import bundle_hash, find_bundle, load_networks
 from lsegdiff_core.config import VIEWS, SamplingConfig, to_dict
 from lsegdiff_core.data.geometry import Geometry
-from lsegdiff_core.data.images import to_rgb
+from lsegdiff_core.data.images import pixel_hash, to_rgb
 from lsegdiff_core.devices import resolve_device
 from lsegdiff_core.diffusion.samplers import SAMPLERS
 from lsegdiff_core.diffusion.schedule import sampling_sigmas
@@ -148,8 +147,7 @@ class Predictor:
         rgb = to_rgb(image, name)
         view = _View(self, rgb, Geometry.of(rgb))
         view.cond(*VIEWS[0])
-        digest = hashlib.sha256(np.ascontiguousarray(rgb).data).hexdigest()
-        source = {"name": name, "sha256": digest, "height": rgb.shape[0], "width": rgb.shape[1]}
+        source = {"name": name, "sha256": pixel_hash(rgb), "height": rgb.shape[0], "width": rgb.shape[1]}
         self._image = _Image(rgb, view, source)
 
     @property

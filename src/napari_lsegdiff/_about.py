@@ -218,8 +218,8 @@ class _CardBox(_Rows):
         else:
             self.text.setText(f"{card.manifest.name}: {card.manifest.description}")
         self.licence.setText("" if card is None else card.manifest.licence)
-        # a score stays on one line with its name
-        scores = "" if card is None else card.validation.replace(" ", "\u00a0").replace(",\u00a0", ", ")
+        # a score stays on one line with its steps
+        scores = "" if card is None else card.validation.replace(" at ", "\u00a0at\u00a0")
         self.validation.setText(scores or "none")
         for label, value in (
             (self.sha256, "" if card is None else card.sha256),

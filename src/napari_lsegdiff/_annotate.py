@@ -86,8 +86,7 @@ class AnnotatePanel(QWidget):
         self.open_button.setMenu(menu)
         self.title = elided()
         self.progress = ProgressBar()
-        self.progress.setFormat("%v of %m done")
-        self.progress.setToolTip("Images that are accepted, skipped or unreadable")
+        self.progress.setToolTip("Done are images that are accepted or skipped")
 
         self.status = QComboBox()
         self.status.addItems(FILTERS)
@@ -220,9 +219,10 @@ class AnnotatePanel(QWidget):
         ):
             widget.setEnabled(project is not None)
 
-    def show_progress(self, done: int, total: int) -> None:
-        """Show how many images are accepted or skipped."""
-        self.progress.show_progress(done, max(1, total))
+    def show_progress(self, done: int, unreadable: int, total: int) -> None:
+        """Show how many images are accepted or skipped, and how many cannot be read."""
+        self.progress.setFormat(f"{done} of {total} done" + (f", {unreadable} unreadable" if unreadable else ""))
+        self.progress.show_progress(done + unreadable, max(1, total))
 
     def show_item(self, item: Item) -> None:
         """Show an item's tags and notes, and its row."""

@@ -128,7 +128,7 @@ class Gallery(QGroupBox):
         self.agreement = QCheckBox("Show agreement")
         self.agreement.setToolTip(
             "A layer that is bright where the samples disagree. It compares samples of this model; "
-            "it is no probability of disease"
+            "it is no probability of disease. There is none as long as the mask has one sample only"
         )
         self.list = QListWidget()
         self.list.setViewMode(QListWidget.ViewMode.IconMode)

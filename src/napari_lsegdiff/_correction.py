@@ -18,6 +18,8 @@ from napari_lsegdiff._session import Session
 from napari_lsegdiff._survey import Survey, survey
 from napari_lsegdiff._worker import Failed, NewestWins, Preview
 
+ONE_SAMPLE = "One sample, so nothing to compare: Re-diffuse takes one, to be quick; Run takes as many as Seeds says"
+
 
 class Correction(QObject):
     """The panel and the gallery at work.
@@ -105,8 +107,11 @@ class Correction(QObject):
             return
         self._run, self._survey = run, None
         prediction = self._session.kept(run)
-        if job is None or run is None or prediction is None or len(prediction.squares) < 2:
+        if job is None or run is None or prediction is None:
             self._gallery.clear()
+            self._show_agreement()
+        elif len(prediction.squares) < 2:
+            self._gallery.clear(ONE_SAMPLE)
             self._show_agreement()
         else:
             self._gallery.clear("Comparing the samples…")
@@ -141,6 +146,7 @@ class Correction(QObject):
             self.adopted.emit(survey.job, run)
 
     def _show_agreement(self) -> None:
+        self._gallery.agreement.setEnabled(self._survey is not None)
         if self._survey is not None and self._gallery.agreement.isChecked():
             job = self._survey.job
             self._overlays.show_agreement(job.image, job.frame, self._survey.agreement)

@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from napari.components import ViewerModel
 from napari.layers import Image
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QFileDialog, QWidget
 
+from lsegdiff_core.data.images import pixel_hash, to_rgb
+from lsegdiff_core.data.readers import SUFFIXES
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.saved import Saved, read_saved
 from napari_lsegdiff._choices import ImageChoice
-from napari_lsegdiff._frames import Frame
-from napari_lsegdiff._jobs import Job
+from napari_lsegdiff._frames import Frame, read_frame
 from napari_lsegdiff._objects import read_provenance
 from napari_lsegdiff._panels import ExportPanel
 from napari_lsegdiff._session import Session
+from napari_lsegdiff._worker import Failed
+
+# What stands first in the file dialog; napari reads more.
+IMAGES = f"Images ({' '.join(f'*{suffix}' for suffix in SUFFIXES)})"
+
+
+def open_images(viewer: ViewerModel, paths: Sequence[str]) -> Failed | None:
+    """Open each file as a layer; return what is to be said of those that cannot be, None if all could."""
+    refused: dict[str, str] = {}
+    for path in paths:
+        try:
+            viewer.open(path, plugin="napari")
+        except Exception as error:  # readers raise whatever they like
+            refused[Path(path).name] = f"{path}: {type(error).__name__}: {error}"
+    if not refused:
+        return None
+    line = f"{', '.join(refused)}: cannot be read as an image; choose a picture ({', '.join(SUFFIXES)}), not cut off"
+    return Failed(line, "\n".join(refused.values()))
 
 
 def adopt_saved(session: Session, image: Image, frame: Frame, saved: Saved, seconds: float) -> None:
@@ -46,9 +67,9 @@ class MaskFiles(QObject):
     Attributes
     ----------
     said
-        Emitted with a sentence and the whole path.
+        Emitted with what became of an export, a sentence and the whole story.
     failed
-        Emitted with an error.
+        Emitted with what keeps a mask from being opened.
     opened
         Emitted with the `Job` whose mask has come from a file, the file's path, and what is to be said of it.
     """
@@ -72,17 +93,18 @@ class MaskFiles(QObject):
         """Put an exported mask, or the one of a sidecar, onto the chosen image's frame on the canvas."""
         image = self._images.layer
         if image is None:
-            self.said.emit("No image: open the one that the mask was made of first", "")
+            self.failed.emit(LSegDiffError("No image: open the one that the mask was made of first"))
             return
         try:
             saved = read_saved(path)
             job = self._session.job(image)
             seconds = saved.provenance.get("seconds")
             adopt_saved(self._session, image, job.frame, saved, seconds if isinstance(seconds, int | float) else 0.0)
+            notes = "; ".join(filter(None, (saved.note, _doubt(image, job.frame, saved))))
         except LSegDiffError as error:
             self.failed.emit(error)
             return
-        self.opened.emit(Job(image, job.frame, self._session.selected(image), image.name), path, saved.note)
+        self.opened.emit(self._session.job(image), path, notes)
 
     def _on_export(self, path: Path, format: str) -> None:
         image = self._images.layer
@@ -91,6 +113,16 @@ class MaskFiles(QObject):
         try:
             self._session.export(image, path, format)
         except Exception as error:
-            self.failed.emit(error)
+            failed = Failed.of(error)
+            self.said.emit(failed.line, failed.details)
         else:
             self.said.emit(f"Written: {path.name} in {path.parent.name}, with how it was made beside it", str(path))
+
+
+def _doubt(image: Image, frame: Frame, saved: Saved) -> str:
+    """Return what there is to say of a mask whose sidecar speaks of other pixels than those of the frame."""
+    about = saved.provenance.get("image", {})
+    known = about.get("sha256")
+    if known is None or known == pixel_hash(to_rgb(read_frame(image, frame), image.name)):
+        return ""
+    return f"it was made of another image ({about.get('name')}); make sure that it belongs to this one"

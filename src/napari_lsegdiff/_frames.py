@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,16 @@ def frame_shape(layer: Image) -> tuple[int, int]:
     """Return height and width of one frame in pixels."""
     height, width = shape_of(layer)[-2:]
     return height, width
+
+
+def about_image(layer: Image) -> dict[str, Any]:
+    """Return what the provenance of a mask says of its image: name, height and width, ready for JSON.
+
+    The name is that of the file, since whoever gets the mask has no layers; the layer's where there is no file.
+    """
+    height, width = frame_shape(layer)
+    path = layer.source.path
+    return {"name": Path(path).name if path else layer.name, "height": height, "width": width}
 
 
 def read_frame(layer: Image, frame: Frame) -> NDArray[np.generic]:

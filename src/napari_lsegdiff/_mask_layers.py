@@ -16,7 +16,7 @@ from lsegdiff_core.journal import Journal
 from lsegdiff_core.journal_format import Recovered
 from napari_lsegdiff._autosave import Autosave
 from napari_lsegdiff._clock import WorkClock
-from napari_lsegdiff._frames import Frame, current_frame, new_labels
+from napari_lsegdiff._frames import Frame, about_image, current_frame, new_labels
 from napari_lsegdiff._layers import MaskLog, Origins
 from napari_lsegdiff._objects import METADATA, describe, list_objects, sidecar
 
@@ -139,4 +139,10 @@ class MaskLayers:
 
     def _known(self, image: Image, log: MaskLog, frame: Frame) -> dict[str, Any]:
         made = describe(log.origins(frame), log.edited(frame))
-        return {**made, "strokes": log.locked(frame), "seconds": self._clock.tick(image, frame)}
+        # a run knows its image better: also its pixels' hash
+        return {
+            "image": about_image(image),
+            **made,
+            "strokes": log.locked(frame),
+            "seconds": self._clock.tick(image, frame),
+        }

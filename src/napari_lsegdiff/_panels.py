@@ -9,15 +9,15 @@ from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
     QGroupBox,
-    QHBoxLayout,
     QPushButton,
     QVBoxLayout,
     QWidget,
 )
 
 from lsegdiff_core.export import SUFFIXES
+from napari_lsegdiff._controls import row
 from napari_lsegdiff._progress import ProgressBar
-from napari_lsegdiff._text import StatusLine
+from napari_lsegdiff._text import StatusLine, Wrapped
 
 # what each of the exporters' formats is
 FORMATS = {
@@ -85,10 +85,20 @@ class ExportPanel(QGroupBox):
         self.format.setToolTip("File format of the mask; its provenance is written beside it")
         self.button = QPushButton("Export…")
         self.button.setToolTip("Write the current frame's mask to a file")
-        row = QHBoxLayout(self)
-        row.addWidget(self.format, 1)
-        row.addWidget(self.button)
+        self.said = Wrapped()
+        self.said.hide()
+        choice = row(self.format, self.button)
+        choice.setStretch(0, 1)
+        column = QVBoxLayout(self)
+        column.addLayout(choice)
+        column.addWidget(self.said)
         self.button.clicked.connect(self._on_clicked)
+
+    def say(self, text: str, tooltip: str) -> None:
+        """Show what became of an export: the dock's status line may be out of sight down here."""
+        self.said.setText(text)
+        self.said.setToolTip(tooltip)
+        self.said.setVisible(bool(text))
 
     def _on_clicked(self) -> None:
         name = self.format.currentText()

@@ -416,7 +416,8 @@ class Queue(QObject):
     def _show_progress(self) -> None:
         if self._project is not None:
             items = self._project.items.values()
-            self._panel.show_progress(sum(item.done for item in items), len(items))
+            unreadable = sum(bool(item.problem) for item in items)
+            self._panel.show_progress(sum(item.done for item in items) - unreadable, unreadable, len(items))
 
     def _on_class_chosen(self, image: Image) -> None:
         self._canvas.reclassed = True

@@ -135,11 +135,13 @@ class Segmentation(QObject):
 
     def written(self, refined: Refined) -> None:
         """Take notice of a mask that has come onto the canvas; if it is the run's, the run is over."""
+        size = int(refined.mask.sum())
+        found = f"Mask of {size:,} px" if size else "Nothing found at this threshold"
         if self._landing == (refined.job, refined.origin.run):
             seconds = perf_counter() - self._started
-            size = int(refined.mask.sum())
-            found = f"Mask of {size:,} px" if size else "Nothing found at this threshold"
             self._end(f"{found} in {seconds:.2f} s" + (f"; {self._note}" if self._note else ""), True)
+        elif not self.running:
+            self._panel.say(found)
 
     def not_written(self, failed: Failed) -> None:
         """Take notice of a mask that could not come onto the canvas."""

@@ -22,7 +22,7 @@ from napari_lsegdiff._choices import ImageChoice, ModelChoice, SamplingControls
 from napari_lsegdiff._controls import RefineControls, Scrolled, row
 from napari_lsegdiff._correct import CorrectPanel, Gallery
 from napari_lsegdiff._correction import Correction
-from napari_lsegdiff._files import MaskFiles
+from napari_lsegdiff._files import IMAGES, MaskFiles, open_images
 from napari_lsegdiff._garbage import Garbage
 from napari_lsegdiff._jobs import Job, Refined
 from napari_lsegdiff._keys import Keys
@@ -163,8 +163,10 @@ class SegmentationDock(QWidget):
         self.correct.split.connect(self._on_split)
         self._correction.adopted.connect(self._on_adopted)
         self.open_mask_button.clicked.connect(self.files.ask)
-        self.files.said.connect(self.panel.say)
         self.panel.said.connect(self.annotate.echo)
+        self.panel.said.connect(lambda *_: self.exporter.say("", ""))
+        self.files.said.connect(self.panel.say)
+        self.files.said.connect(self.exporter.say)
         self.files.failed.connect(self._on_error)
         self.files.opened.connect(self._on_opened)
         self._segmentation.sampled.connect(self.queue.sampled)
@@ -311,12 +313,10 @@ class SegmentationDock(QWidget):
     # what the user and the viewer do
 
     def _on_open(self) -> None:
-        paths, _ = QFileDialog.getOpenFileNames(self, "Open images")
-        if paths:
-            try:
-                self._viewer.open(paths, plugin="napari")
-            except Exception as error:  # readers raise whatever they like
-                self._on_error(error)
+        paths, _ = QFileDialog.getOpenFileNames(self, "Open images", filter=f"{IMAGES};;All files (*)")
+        refused = open_images(self._viewer, paths)
+        if refused is not None:
+            self.panel.say(*refused)
 
     def _on_model(self, manifest: Manifest) -> None:
         suggested = self._settings.morphology(manifest.morphology)

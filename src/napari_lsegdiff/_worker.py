@@ -183,7 +183,7 @@ def _segment(cache: PredictorCache, request: Request, note: str = "") -> Generat
     started = monotonic()
     cache.encode(predictor, image, request.job.name)
     total = request.sampling.total_steps
-    yield Stage(f"Step 0 of {total}", 0, total)
+    yield Stage("Sampling…", 0, total)
     run = predictor.steps(request.sampling, request.hints)
     due = monotonic() + PREVIEW_AFTER
     while True:
@@ -192,7 +192,8 @@ def _segment(cache: PredictorCache, request: Request, note: str = "") -> Generat
         except StopIteration as end:
             prediction = end.value
             break
-        yield Stage(f"Step {progress.done} of {progress.total}", progress.done, progress.total)
+        # in all: each view of the image takes the steps that the user chose
+        yield Stage(f"Sampling… {progress.done / progress.total:.0%}", progress.done, progress.total)
         if monotonic() > due and progress.done < progress.total:
             yield Preview(progress.estimate(), progress.geometry)
             due = monotonic() + PREVIEW_EVERY

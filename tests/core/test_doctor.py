@@ -54,6 +54,21 @@ def test_a_card_says_the_dice_only(tiny_bundle: Path, scores: dict[str, object],
     assert Card(manifest, tiny_bundle, "0").validation == shown
 
 
+@pytest.mark.parametrize(
+    ("config", "shown"),
+    [
+        ({"data": {"sources": [{"folder": "a", "validation": "a.txt"}, {"folder": "b"}]}}, " (held-out images of a)"),
+        ({"data": {"sources": [{"folder": "b", "validation": None}]}}, ""),
+        ({"data": None}, ""),
+        (None, ""),
+    ],
+)
+def test_a_card_says_of_which_images_the_dice_is(tiny_bundle: Path, config: object, shown: str) -> None:
+    training = {"validation": {"dice_4": 0.9}, "config": config}
+    manifest = dataclasses.replace(read_manifest(tiny_bundle), training=training)
+    assert Card(manifest, tiny_bundle, "0").validation == f"Dice 0.900 at 4 steps{shown}"
+
+
 def test_check_passes_where_the_bundle_was_made(tiny_bundle: Path) -> None:
     found = check(str(tiny_bundle), "cpu")
     assert found.passed

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import sleep
 
@@ -9,6 +9,7 @@ import pytest
 import torch
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
+from qtpy.QtGui import QOffscreenSurface, QOpenGLContext
 
 from lsegdiff_core.bundle import Manifest, save_bundle
 from lsegdiff_core.config import (
@@ -136,6 +137,20 @@ def add_image(session: Session) -> Callable[..., Image]:
         return session._viewer.add_image(data, **kwargs)
 
     return add
+
+
+@pytest.fixture(autouse=True)
+def no_context_of_a_closed_viewer(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let no OpenGL context of a closed viewer stay current: Qt asks it at the end of the next window, and crashes.
+
+    Any napari viewer leaves one behind, with or without this plugin.
+    """
+    yield
+    if "make_napari_viewer" in request.fixturenames:
+        surface, context = QOffscreenSurface(), QOpenGLContext()
+        surface.create()
+        if context.create() and context.makeCurrent(surface):
+            context.doneCurrent()
 
 
 @pytest.fixture

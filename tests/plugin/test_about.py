@@ -89,6 +89,7 @@ def test_follows_the_model(panel, qtbot):
     assert "polyp: Colon polyps" in texts(panel)
     text = panel.card.validation.text().replace("\u00a0", " ")
     assert text.startswith("Dice 0.")
+    assert text.endswith("(held-out images of kvasir-seg, cvc-clinicdb, polypgen)")
     assert "score" not in text
     assert "_" not in text
 

@@ -77,7 +77,10 @@ def test_every_status_fits_its_column(panel):
 
 
 def test_a_closed_project_leaves_nothing_behind(panel, project):
-    panel.show_progress(2, 3)
+    panel.show_progress(2, 0, 3)
+    assert panel.progress.text() == "2 of 3 done"
+    panel.show_progress(1, 1, 3)
+    assert (panel.progress.value(), panel.progress.text()) == (2, "1 of 3 done, 1 unreadable")
     panel.show_item(project.items["frame_2"])
     panel.show_project(None, None)
     assert panel.object_class.currentText() == ""

@@ -112,6 +112,7 @@ def test_from_sample_to_file(viewer, dock, run, calls, qtbot, monkeypatch, tmp_p
         dock.exporter.format.setCurrentIndex(index)
         dock.exporter.button.click()
         assert dock.status.startswith(f"Written: {path.name} in {path.parent.name}")
+        assert dock.exporter.said.text() == dock.status
     np.testing.assert_array_equal(iio.imread(tmp_path / "binary.png"), labels.data * 255)
     with PIL.Image.open(tmp_path / "indexed.png") as indexed:
         np.testing.assert_array_equal(np.asarray(indexed), labels.data)
@@ -312,12 +313,31 @@ def test_open_several_images(viewer, dock, monkeypatch, tmp_path):
     for name in ("one", "two"):
         paths.append(str(tmp_path / f"{name}.png"))
         iio.imwrite(paths[-1], np.zeros((40, 50, 3), np.uint8))
-    monkeypatch.setattr(QFileDialog, "getOpenFileNames", lambda *args: (paths, ""))
+    monkeypatch.setattr(QFileDialog, "getOpenFileNames", lambda *args, **options: (paths, ""))
     dock.open_button.click()
     assert [layer.name for layer in viewer.layers] == ["one", "two"]
     assert dock.images.currentText() == "two"
     viewer.layers.selection.active = viewer.layers["one"]
     assert dock.images.layer is viewer.layers["one"]
+
+
+def test_what_is_no_image_is_named_and_the_others_open(viewer, dock, monkeypatch, tmp_path):
+    (tmp_path / "notes.txt").write_text("no image")
+    iio.imwrite(tmp_path / "good.png", np.zeros((40, 50, 3), np.uint8))
+    paths = [str(tmp_path / name) for name in ("notes.txt", "gone.png", "good.png")]
+    monkeypatch.setattr(QFileDialog, "getOpenFileNames", lambda *args, **options: (paths, ""))
+    dock.open_button.click()
+    assert [layer.name for layer in viewer.layers] == ["good"]
+    assert dock.status.startswith("notes.txt, gone.png: cannot be read as an image; choose a picture (.jpg")
+    assert paths[1] in dock.panel.label.toolTip()
+
+
+def test_the_size_that_is_said_follows_a_slider(viewer, dock, run, qtbot):
+    viewer.add_image(np.full((100, 120), 100, np.uint8), name="a")
+    assert run()
+    dock.refine.threshold.setValue(0.01)
+    qtbot.waitUntil(lambda: dock._arrivals.idle)
+    assert dock.status == f"Mask of {np.count_nonzero(viewer.layers['a mask'].data):,} px"
 
 
 def test_forget_strokes_button(viewer, dock, run):

@@ -111,6 +111,36 @@ def test_saved_mask_opens_with_its_model(viewer, dock, corrected, image, tmp_pat
     assert dock._session.morphology(dock._shown()).opening == 2
 
 
+def test_opened_mask_of_another_image_says_so(viewer, dock, corrected, tmp_path):
+    path = tmp_path / "mask.png"
+    save_by_export(viewer, dock, corrected, path)
+    viewer.add_image(np.full((96, 128, 3), 121, np.uint8), rgb=True, name="other")
+    dock.files.open(path)
+    assert (
+        dock.status == "Opened: mask.png; it was made of another image (frame); make sure that it belongs to this one"
+    )
+
+
+def test_a_mask_names_the_file_of_its_image(viewer, dock, run, tmp_path):
+    Image.fromarray(np.full((96, 128, 3), 120, np.uint8)).save(tmp_path / "frame_7.png")
+    (image,) = viewer.open(tmp_path / "frame_7.png", plugin="napari")
+    image.name = "the seventh"
+    labels = viewer.add_image(np.zeros((20, 30), np.uint8), name="drawn")
+    for layer, name in ((image, "frame_7.png"), (labels, "drawn")):
+        dock.images.layer = layer
+        assert run(), dock.status
+        dock.exporter.chosen.emit(tmp_path / "mask.json", "coco")
+        assert json.loads((tmp_path / "mask.json").read_text())["images"][0]["file_name"] == name
+
+
+def test_a_mask_that_no_model_made_names_its_image_too(viewer, dock, image, tmp_path):
+    write_indexed(str(tmp_path / "drawn.png"), np.ones((96, 128), np.uint8), {})
+    dock.files.open(tmp_path / "drawn.png")
+    dock.exporter.chosen.emit(tmp_path / "mask.json", "coco")
+    (about,) = json.loads((tmp_path / "mask.json").read_text())["images"]
+    assert (about["file_name"], about["height"], about["width"]) == ("frame", 96, 128)
+
+
 def test_opened_mask_of_an_unknown_model_says_so(viewer, dock, corrected, image, tmp_path, bundle):
     path = tmp_path / "mask.png"
     save_by_export(viewer, dock, corrected, path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import warnings
 from pathlib import Path
@@ -72,6 +73,11 @@ def to_rgb(image: NDArray[Any], name: str = "image") -> NDArray[np.uint8]:
     if image8.shape[2] == 1:
         image8 = np.repeat(image8, 3, axis=2)
     return image8
+
+
+def pixel_hash(rgb: NDArray[np.uint8]) -> str:
+    """Return the sha256 that stands for an image (H, W, 3) uint8 in the provenance of its masks."""
+    return hashlib.sha256(np.ascontiguousarray(rgb).data).hexdigest()
 
 
 def _imread(path: Path) -> NDArray[Any]:
