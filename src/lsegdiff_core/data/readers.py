@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,9 +125,12 @@ def list_images(folder: Path) -> list[Path]:
 
 
 def _image_files(folder: Path) -> list[Path]:
-    return sorted(
-        path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    )
+    return sorted(path for path in folder.iterdir() if _is_image(path) and not path.name.startswith("."))
+
+
+def _is_image(path: Path) -> bool:
+    # reading a pipe of such a name would wait for ever; os.path's says False, too, where a path cannot be
+    return path.suffix.lower() in SUFFIXES and os.path.isfile(path)
 
 
 def _index(folders: list[Path], endings: tuple[str, ...]) -> dict[str, Path]:
