@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from lsegdiff_core.accepted import accepted_masks
 from lsegdiff_core.bundle import (
     Manifest,
     bundle_hash,
@@ -26,7 +27,6 @@ from lsegdiff_core.evaluation import Setting, evaluate
 from lsegdiff_core.export import png_binary
 from lsegdiff_core.files import write_bytes
 from lsegdiff_core.predictor import Predictor
-from lsegdiff_core.project import accepted_masks
 from lsegdiff_core.release import release
 from lsegdiff_core.training.config import AugmentConfig, LossConfig, OptimConfig, TrainConfig
 from lsegdiff_core.training.datasets import stores_of

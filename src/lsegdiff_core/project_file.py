@@ -140,6 +140,16 @@ def _is_name(name: str) -> bool:
     return name not in ("", ".", "..") and not set(name) & set("/\\\0") and Path(name).name == name
 
 
+def image_file(folder: Path, item: Item) -> Path:
+    """Return where the image of an item lies, as people would write it: without ``..`` if no link makes that wrong."""
+    path = folder / item.image
+    plain = Path(os.path.normpath(path))
+    try:
+        return plain if plain.parent.samefile(path.parent) else path
+    except OSError:  # a folder on the way is gone
+        return plain
+
+
 def relative(path: Path, folder: Path) -> str:
     """Return ``path`` as seen from ``folder``, with forward slashes, so that both can move together."""
     try:

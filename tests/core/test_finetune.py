@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lsegdiff_core.accepted import accepted_masks
 from lsegdiff_core.bundle import load_networks, read_manifest
 from lsegdiff_core.comparison import Comparison, Progress, read_comparison
 from lsegdiff_core.data.phantom import draw_phantom
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.finetune import finetune
 from lsegdiff_core.predictor import Predictor
-from lsegdiff_core.project import Project, accepted_masks
+from lsegdiff_core.project import Project
 
 
 @pytest.fixture

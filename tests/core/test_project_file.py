@@ -51,7 +51,10 @@ def test_an_item_takes_one_line_and_is_silent_on_what_is_as_by_default(folder: P
         (lambda data: data | {"items": [{"image": "a.png", "name": "a", "status": "done"}]}, "unknown name 'done'"),
         (lambda data: data | {"items": [{"image": "a.png", "name": "../a"}]}, "'../a' is no file's name"),
         (lambda data: data | {"items": data["items"] * 2}, "names 'a' twice"),
-        (lambda data: data | {"items": [*data["items"], {"image": "A.png", "name": "A"}]}, "names 'a' and 'A', one file"),
+        (
+            lambda data: data | {"items": [*data["items"], {"image": "A.png", "name": "A"}]},
+            "names 'a' and 'A', one file",
+        ),
         (lambda data: data | {"extra": 1}, "unknown key 'extra'"),
     ],
 )
@@ -86,7 +89,8 @@ def test_value_that_makes_no_sense_is_named_with_its_item(folder: Path, field: s
     item = {"image": '"b.png"', "name": '"b"'} | {field: value}
     written = ", ".join(f'"{key}": {text}' for key, text in item.items())
     path = folder / FILE
-    path.write_text(path.read_text(encoding="utf-8").replace("\n ]\n}", f",\n  {{{written}}}\n ]\n}}"), encoding="utf-8")
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("\n ]\n}", f",\n  {{{written}}}\n ]\n}}"), encoding="utf-8")
     with pytest.raises(LSegDiffError, match=rf"{FILE}\.items\[2\](: |\.){field}: "):
         read_project_file(folder)
 

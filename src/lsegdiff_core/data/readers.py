@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsegdiff_core.data.images import read_image, read_mask
-from lsegdiff_core.data.splits import read_split
+from lsegdiff_core.data.splits import read_lines, read_split
 from lsegdiff_core.errors import LSegDiffError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
@@ -121,6 +121,23 @@ def list_images(folder: Path) -> list[Path]:
     files = _image_files(folder)
     if not files:
         raise LSegDiffError(f"{folder}: the folder holds no images ({', '.join(SUFFIXES)})")
+    return files
+
+
+def read_image_list(path: Path) -> list[Path]:
+    """Return the image files that a text file names, one a line and relative to it; some of them may be missing.
+
+    Raises
+    ------
+    LSegDiffError
+        If the file cannot be read, or not one line is an image file.
+    """
+    files = [path.parent / line for line in read_lines(path)]
+    if not any(map(_is_image, files)):
+        raise LSegDiffError(
+            f"{path}: none of its lines ({len(files)}) is an image file; "
+            f"give one image path a line ({', '.join(SUFFIXES)}), as seen from this file"
+        )
     return files
 
 

@@ -156,7 +156,7 @@ def test_split_name_is_not_a_prefix(tmp_path: Path, write_image: Write) -> None:
 
 def test_missing_exclude_list_is_an_error_and_not_an_empty_list(tmp_path: Path, write_image: Write) -> None:
     plain(tmp_path, write_image)
-    with pytest.raises(LSegDiffError, match=r"gone\.txt: split file cannot be read"):
+    with pytest.raises(LSegDiffError, match=r"gone\.txt: cannot be read"):
         read_pairs(tmp_path, exclude=[tmp_path / "gone.txt"])
 
 
