@@ -12,7 +12,7 @@ import numpy as np
 from lsegdiff_core.bundle import MANIFEST, read_manifest
 from lsegdiff_core.errors import LSegDiffError
 
-# Fewer accepted masks teach nothing that could be told from chance; every fourth is kept for the comparison.
+# Fewer accepted masks teach nothing that could be told from chance; one in four is kept for the comparison.
 LEAST, HELD_OUT = 8, 4
 
 
