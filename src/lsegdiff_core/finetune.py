@@ -29,10 +29,12 @@ from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.evaluation import Setting, evaluate
 from lsegdiff_core.export import png_binary
 from lsegdiff_core.files import write_bytes
+from lsegdiff_core.memory import ran_out_of_memory, release_memory
+from lsegdiff_core.models.networks import Networks
 from lsegdiff_core.predictor import Predictor
 from lsegdiff_core.release import release
 from lsegdiff_core.training.config import AugmentConfig, LossConfig, OptimConfig, TrainConfig
-from lsegdiff_core.training.datasets import stores_of
+from lsegdiff_core.training.datasets import Store, stores_of
 from lsegdiff_core.training.run import train
 
 # About thirty passes; the number was not tuned, and the limit keeps a processor busy for minutes, not hours.
@@ -59,7 +61,8 @@ def finetune(
     steps
         Training steps of 8 images; four for each image that is learnt from, at most 600, when None.
     device
-        Where to train; the CPU when None.
+        Where to train; the CPU when None. A GPU whose memory does not suffice gets smaller batches, as many images all
+        in all, and at last the CPU goes on.
 
     Yields
     ------
@@ -69,7 +72,8 @@ def finetune(
     Raises
     ------
     LSegDiffError
-        If ``out`` exists, fewer than 8 masks are accepted, fewer than 2 can be held out, or a file cannot be read.
+        If ``out`` exists, fewer than 8 masks are accepted, fewer than 2 can be held out, the memory does not
+        suffice, or a file cannot be read.
     """
     if out.exists():
         raise LSegDiffError(f"{out}: exists already; give the new model another name")
@@ -90,14 +94,12 @@ def finetune(
         parts = _divide(pairs, source, manifest)
         if len(parts.held_out) < LEAST // HELD_OUT:
             raise LSegDiffError(
-                f"{project}: the model or one that it came from has learnt from most of the {len(pairs)} accepted masks, "
+                f"{project}: the model or one before it has learnt from most of the {len(pairs)} accepted masks, "
                 f"which leaves {len(parts.held_out)} to compare on; accept more, or start from an earlier model"
             )
         config = _config(manifest, len(parts.learnt), steps)
         stores = stores_of(parts.learnt, parts.held_out, config.data, config.store_size)
-        for stage, report in train(config, stores, work / "run", init=networks, device=device):
-            if stage == "denoiser" and not report.validation:
-                yield Progress("learning", report.step, report.steps)
+        config, device = yield from _learn(config, stores, work / "run", networks, device)
         release(config, work / "run", work / "bundle", "last", manifest.min_confidence)
         comparison = yield from _compare(source, work / "bundle", parts.held_out, device)
         _note(work / "bundle", source, parts, comparison)
@@ -171,6 +173,39 @@ def _config(manifest: Manifest, count: int, steps: int | None) -> TrainConfig:
             validate_every=steps,
         ),
     )
+
+
+def _learn(
+    config: TrainConfig, stores: tuple[Store, Store], out: Path, networks: Networks, device: torch.device
+) -> Generator[Progress, None, tuple[TrainConfig, torch.device]]:
+    """Train in the first of `_ways` for which the memory suffices; return that one."""
+    for way, place, note in _ways(config, device):
+        shutil.rmtree(out, ignore_errors=True)  # what an attempt before has left
+        try:
+            for stage, report in train(way, stores, out, init=networks, device=place):
+                if stage == "denoiser" and not report.validation:
+                    yield Progress("learning", report.step, report.steps, note)
+            return way, place
+        except (RuntimeError, MemoryError) as error:
+            if not ran_out_of_memory(error):
+                raise
+        # only out here is the attempt's memory free: the exception's traceback held it
+        release_memory()
+    raise LSegDiffError("the memory does not suffice for learning; close other programs, then start again")
+
+
+def _ways(config: TrainConfig, device: torch.device) -> Iterator[tuple[TrainConfig, torch.device, str]]:
+    """Return configs that need less and less memory, each with its device and what is to be said of it."""
+    yield config, device, ""
+    if device.type == "cpu":
+        return
+    optim = config.denoiser
+    while optim.batch > 1:
+        steps = 2 * optim.steps
+        optim = dataclasses.replace(optim, batch=optim.batch // 2, steps=steps, validate_every=steps)
+        note = f"{optim.batch} at once, for the GPU's memory does not suffice for more"
+        yield dataclasses.replace(config, denoiser=optim), device, note
+    yield config, torch.device("cpu"), "on the CPU, for the GPU's memory does not suffice"
 
 
 def _compare(

@@ -6,10 +6,13 @@ import dataclasses
 import hashlib
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from lsegdiff_core.accepted import accepted_masks
@@ -21,6 +24,9 @@ from lsegdiff_core.finetune import finetune
 from lsegdiff_core.predictor import Predictor
 from lsegdiff_core.project import Project
 from lsegdiff_core.project_file import FILE
+from lsegdiff_core.training import run
+from lsegdiff_core.training.config import TrainConfig
+from lsegdiff_core.training.loop import Report
 
 
 @pytest.fixture
@@ -177,6 +183,54 @@ def test_a_bundle_that_learnt_from_nobody_has_no_comparison(tiny_bundle: Path) -
     assert "held_out" not in read_manifest(tiny_bundle).training
     with pytest.raises(LSegDiffError, match="was not made by finetune"):
         read_comparison(tiny_bundle)
+
+
+def test_too_little_memory_on_the_gpu_means_smaller_batches_then_the_cpu(
+    project: Path, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[tuple[str, int, int]] = []
+
+    def train(config: TrainConfig, *rest: Any, device: torch.device, **more: Any) -> Iterator[tuple[str, Report]]:
+        tried.append((device.type, config.denoiser.batch, config.denoiser.steps))
+        if device.type == "cuda":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        yield from run.train(config, *rest, device=device, **more)
+
+    monkeypatch.setattr("lsegdiff_core.finetune.train", train)
+    first, *_ = finetune(project, str(tiny_bundle), tmp_path / "mine", steps=6, device=torch.device("cuda"))
+    assert tried == [("cuda", 8, 6), ("cuda", 4, 12), ("cuda", 2, 24), ("cuda", 1, 48), ("cpu", 8, 6)]
+    assert first == Progress("learning", 5, 6, "on the CPU, for the GPU's memory does not suffice")
+    assert Progress.parse(f"{first}\n") == first
+    assert (tmp_path / "mine").is_dir()
+
+
+def test_smaller_batch_is_said_and_leaves_nothing_of_the_larger_one(
+    project: Path, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(config: TrainConfig, *rest: Any, device: torch.device, **more: Any) -> Iterator[tuple[str, Report]]:
+        course = run.train(config, *rest, **more)
+        yield next(course)
+        if config.denoiser.batch == 8:
+            raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr("lsegdiff_core.finetune.train", train)
+    course = finetune(project, str(tiny_bundle), tmp_path / "mine", steps=6, device=torch.device("cuda"))
+    assert next(course) == Progress("learning", 5, 6)
+    assert next(course) == Progress("learning", 5, 12, "4 at once, for the GPU's memory does not suffice for more")
+    course.close()
+
+
+def test_too_little_memory_everywhere_is_said_and_leaves_nothing(
+    project: Path, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(*_: Any, **__: Any) -> Iterator[tuple[str, Report]]:
+        raise MemoryError
+        yield
+
+    monkeypatch.setattr("lsegdiff_core.finetune.train", train)
+    with pytest.raises(LSegDiffError, match="the memory does not suffice for learning; close other programs"):
+        next(finetune(project, str(tiny_bundle), tmp_path / "mine"))
+    assert not list(tmp_path.glob("*mine*"))
 
 
 def test_progress_and_comparison_read_well() -> None:
