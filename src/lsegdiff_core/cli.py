@@ -299,7 +299,7 @@ def finetune(
 ) -> None:
     """Train a bundle further on the accepted masks of a project.
 
-    Every fourth mask is held out; on these the new bundle is compared with the old one, which stays as it is.
+    One mask in four is held out; on these the new bundle is compared with the old one, which stays as it is.
 
     Example: lsegdiff finetune frames/lsegdiff --bundle polyp --out models/mine
     """

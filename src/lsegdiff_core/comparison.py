@@ -12,26 +12,27 @@ import numpy as np
 from lsegdiff_core.bundle import MANIFEST, read_manifest
 from lsegdiff_core.errors import LSegDiffError
 
-# Fewer accepted masks teach nothing that could be told from chance; every fourth is kept for the comparison.
+# Fewer accepted masks teach nothing that could be told from chance; one in four is kept for the comparison.
 LEAST, HELD_OUT = 8, 4
 
 
 @dataclass(frozen=True)
 class Progress:
-    """``done`` of ``total`` of a ``stage``: learning (steps) or comparing (images)."""
+    """``done`` of ``total`` of a ``stage``, learning (steps) or comparing (images); ``note`` is to be said with it."""
 
     stage: str
     done: int
     total: int
+    note: str = ""
 
     def __str__(self) -> str:
-        return f"{self.stage} {self.done}/{self.total}"
+        return ", ".join(filter(None, (f"{self.stage} {self.done}/{self.total}", self.note)))
 
     @classmethod
     def parse(cls, line: str) -> Progress | None:
         """Return what a line of ``lsegdiff finetune`` says, None if it is another line."""
-        found = re.fullmatch(r"(\w+) (\d+)/(\d+)", line.strip())
-        return None if found is None else cls(found[1], int(found[2]), int(found[3]))
+        found = re.fullmatch(r"(\w+) (\d+)/(\d+)(?:, (.+))?", line.strip())
+        return None if found is None else cls(found[1], int(found[2]), int(found[3]), found[4] or "")
 
 
 @dataclass(frozen=True)

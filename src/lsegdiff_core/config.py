@@ -270,7 +270,10 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         inner = typing.get_args(hint)[0]
         return tuple(_convert(inner, item, f"{where}[{i}]") for i, item in enumerate(value))
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError as error:  # JSON's whole numbers have no end
+            raise LSegDiffError(f"{where}: the number is too large; give a smaller one") from error
     if origin is dict:
         if not isinstance(value, Mapping):
             raise LSegDiffError(f"{where}: expected an object with named fields, got {type(value).__name__}")

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -24,18 +24,18 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from lsegdiff_core.accepted import MASKS, accepted_files
 from lsegdiff_core.classes import DEFAULT_CLASSES, ObjectClass, check_classes, reclassed
-from lsegdiff_core.data.readers import list_images
-from lsegdiff_core.data.splits import read_split
+from lsegdiff_core.data.readers import list_images, read_image_list
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.export import coco, export_labels, sidecar_path, sidecar_text
 from lsegdiff_core.files import write_text, write_together
-from lsegdiff_core.project_file import FILE, Item, append_images, project_text, read_project_file, relative
+from lsegdiff_core.project_file import FILE, Item, append_images, image_file, project_text, read_project_file, relative
 from lsegdiff_core.saved import Saved, is_mask, read_saved, read_sidecar, user_part
 
 FOLDER = "lsegdiff"
 LOCK = ".lsegdiff-project.lock"
-MASKS, DRAFTS = "masks", "drafts"
+DRAFTS = "drafts"
 
 
 class Project:
@@ -52,6 +52,8 @@ class Project:
     ----------
     added
         How many images have come to its folder or list since it was open last.
+    repeated
+        How many lines of the list were left out of those, since others name the same image.
 
     Raises
     ------
@@ -63,7 +65,7 @@ class Project:
         self.folder = folder
         self.classes = tuple(classes)
         self.items = {item.name: item for item in items}
-        self.added = 0
+        self.added = self.repeated = 0
         self._lock = FileLock(folder / LOCK)
         try:
             self._lock.acquire(blocking=False)
@@ -81,7 +83,7 @@ class Project:
         folder
             Where it is written; made when missing.
         images
-            Files, in the order of the queue; they are not opened here.
+            Files, in the order of the queue; they are not opened here. One that is there twice is one image.
         classes
             What the objects can be.
 
@@ -103,6 +105,7 @@ class Project:
                 f"{folder}: cannot be made ({error.strerror}); list the images in a text file elsewhere and open that"
             ) from error
         project = cls(folder, classes, items.values())
+        project.repeated = len(images) - len(items)
         try:
             project._write()
         except LSegDiffError:
@@ -140,11 +143,9 @@ class Project:
         Raises
         ------
         LSegDiffError
-            As `open` and `create`, or if the file cannot be read.
+            As `open` and `create`, or if the file cannot be read or not one line is an image file.
         """
-        return cls._of(
-            path.with_name(f"{path.stem}-{FOLDER}"), lambda: [path.parent / line for line in read_split(path)]
-        )
+        return cls._of(path.with_name(f"{path.stem}-{FOLDER}"), lambda: read_image_list(path))
 
     @classmethod
     def _of(cls, folder: Path, images: Callable[[], Sequence[Path]]) -> Project:
@@ -178,8 +179,18 @@ class Project:
         before = len(self.items)
         append_images(self.items, new, self.folder)
         self.added = len(self.items) - before
+        self.repeated = len(new) - self.added
         if self.added:
             self._write()
+
+    @property
+    def news(self) -> str:
+        """What `added` and `repeated` say, in words; empty if nothing has come."""
+        told = (
+            f"{self.added} new image{'s' if self.added > 1 else ''}" if self.added else "",
+            f"Lines of the list that name an image again were left out: {self.repeated}" if self.repeated else "",
+        )
+        return ". ".join(filter(None, told))
 
     @property
     def first_open(self) -> str:
@@ -192,7 +203,7 @@ class Project:
 
     def image(self, name: str) -> Path:
         """Return where the image of an item lies."""
-        return self.folder / self.items[name].image
+        return image_file(self.folder, self.items[name])
 
     def update(self, name: str, **changes: Any) -> Item:
         """Change fields of an item and save the project; returns the item as it is now.
@@ -322,7 +333,7 @@ class Project:
 
     def accepted(self) -> list[tuple[Path, Path]]:
         """Return image and mask of all accepted items, in the queue's order."""
-        return [(image, mask) for _, image, mask in _accepted(self.folder, self.items.values())]
+        return [(image, mask) for _, image, mask in accepted_files(self.folder, self.items.values())]
 
     def export_coco(self, path: Path) -> int:
         """Write all accepted masks as one COCO file; returns how many images it holds.
@@ -365,39 +376,3 @@ class Project:
     def _write(self) -> None:
         self._check_there()
         write_text(self.folder / FILE, project_text(self.classes, self.items.values()))
-
-
-def accepted_masks(folder: Path, classes: Collection[str]) -> Iterator[tuple[str, Path, NDArray[np.bool_]]]:
-    """Read the accepted masks of a project, which may be open in any session.
-
-    Parameters
-    ----------
-    folder
-        The project's.
-    classes
-        Objects of other classes belong to the background; those without a class do not.
-
-    Yields
-    ------
-    tuple
-        The item's name, its image file, and its mask (H, W).
-
-    Raises
-    ------
-    LSegDiffError
-        If the project or one of the masks cannot be read.
-    """
-    for name, image, mask in _accepted(folder, read_project_file(folder).items):
-        saved = read_saved(mask)
-        objects = saved.provenance.get("objects", [])
-        foreign = [known["id"] for known in objects if known.get("class", "") not in ("", *classes)]
-        yield name, image, (saved.labels > 0) & ~np.isin(saved.labels, foreign)
-
-
-def _accepted(folder: Path, items: Iterable[Item]) -> list[tuple[str, Path, Path]]:
-    """Return name, image and mask file of the accepted items."""
-    return [
-        (item.name, folder / item.image, folder / MASKS / f"{item.name}.png")
-        for item in items
-        if item.status == "accepted"
-    ]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from lsegdiff_core.classes import ObjectClass, check_classes
-from lsegdiff_core.config import from_dict, read_json
+from lsegdiff_core.config import from_dict, read_json, require
 from lsegdiff_core.errors import LSegDiffError
 
 FILE = "lsegdiff-project.json"
@@ -53,8 +55,13 @@ class Item:
     def __post_init__(self) -> None:
         if self.status not in STATUSES:
             raise LSegDiffError(f"status: unknown name '{self.status}'; choose one of {', '.join(STATUSES)}")
-        if not self.name or Path(self.name).name != self.name:
-            raise LSegDiffError(f"name: '{self.name}' is no file's name; give it without folders")
+        known = self.disagreement == -1 or 0 <= self.disagreement <= 1
+        require(known, "disagreement", self.disagreement, "in [0, 1], or -1 if nobody knows")
+        require(0 <= self.seconds < math.inf, "seconds", self.seconds, "a time, 0 or more")
+        if not self.image or "\0" in self.image:
+            raise LSegDiffError(f"image: {self.image!r} is no path; give the image's file, relative to the project")
+        if not _is_name(self.name):
+            raise LSegDiffError(f"name: {self.name!r} is no file's name; give it without folders")
 
     @property
     def done(self) -> bool:
@@ -86,10 +93,7 @@ def read_project_file(folder: Path) -> ProjectFile:
     if isinstance(data, Mapping) and data.get("format") != FORMAT:
         raise LSegDiffError(f"{path}: format {data.get('format')!r} is not {FORMAT}; update this program")
     known = from_dict(ProjectFile, data, str(path))
-    names = [item.name for item in known.items]
-    if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise LSegDiffError(f"{path}: names '{twice}' twice; rename one of the items")
+    _check_names((item.name for item in known.items), path)
     if not known.items:
         raise LSegDiffError(f"{path}: holds no items; add one")
     try:
@@ -99,16 +103,51 @@ def read_project_file(folder: Path) -> ProjectFile:
     return known
 
 
+def _check_names(names: Iterable[str], path: Path) -> None:
+    """Refuse two names whose masks would be one file."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.get(name.casefold())
+        if other is not None:
+            told = f"'{name}' twice" if other == name else f"'{other}' and '{name}', one file to Windows and macOS"
+            raise LSegDiffError(f"{path}: names {told}; rename one of the items, and its mask's files likewise")
+        seen[name.casefold()] = name
+
+
 def append_images(items: dict[str, Item], images: Iterable[Path], folder: Path) -> None:
     """Give each image file of a project in ``folder`` an item, with a name that ``items`` does not hold yet."""
     # names become files, and to Windows and macOS A.png and a.png are one
     taken = {name.casefold() for name in items}
-    for path in dict.fromkeys(path.absolute() for path in images):
-        name = path.stem if path.stem.casefold() not in taken else path.name.replace(".", "_")
-        while name.casefold() in taken:
-            name += "_"
+    for image in dict.fromkeys(relative(path.absolute(), folder) for path in images):
+        name = _new_name(image, taken)
         taken.add(name.casefold())
-        items[name] = Item(relative(path, folder), name)
+        items[name] = Item(image, name)
+
+
+def _new_name(image: str, taken: Collection[str]) -> str:
+    """Return a name for an image file that is none of ``taken``, which are case-folded."""
+    file = PurePath(image)
+    name = file.stem if file.stem.casefold() not in taken else file.name.replace(".", "_")
+    if not _is_name(name):
+        name = re.sub(r"\W", "_", name) or "_"
+    while name.casefold() in taken:
+        name += "_"
+    return name
+
+
+def _is_name(name: str) -> bool:
+    """Return whether a file can be called so: Linux allows a backslash, which parts folders on Windows."""
+    return name not in ("", ".", "..") and not set(name) & set("/\\\0") and Path(name).name == name
+
+
+def image_file(folder: Path, item: Item) -> Path:
+    """Return where the image of an item lies, as people would write it: without ``..`` if no link makes that wrong."""
+    path = folder / item.image
+    plain = Path(os.path.normpath(path))
+    try:
+        return plain if plain.parent.samefile(path.parent) else path
+    except OSError:  # a folder on the way is gone
+        return plain
 
 
 def relative(path: Path, folder: Path) -> str:

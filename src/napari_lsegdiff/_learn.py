@@ -198,7 +198,7 @@ class LearnDialog(QDialog):
             text = f"Learning; about {left / 60:.0f} min left" if left >= 60 else "Learning; less than a minute left"
         else:
             text = "Comparing both models on the masks held out"
-        self._show(text, progress.done, self.cancel_button)
+        self._show(", ".join(filter(None, (text, progress.note))), progress.done, self.cancel_button)
         self.bar.setRange(0, progress.total)
 
     def _on_done(self, folder: Path) -> None:

@@ -137,8 +137,7 @@ class Queue(QObject):
         self._ahead.failed.connect(self._on_failed)
         self._ahead.scored.connect(self._on_scored)
         self._session.classes = self._project.classes
-        added = self._project.added
-        self._news = f"{added} new image{'s' if added > 1 else ''}" if added else ""
+        self._news = self._project.news
         self._panel.show_project(self._project, self._table)
         self._show_progress()
         items = self._project.items
@@ -349,7 +348,7 @@ class Queue(QObject):
         folder = self._project.image(name).parent
         there = folder.is_dir()
         if not there:  # a drive that was taken out: no image is to blame
-            self._panel.tell(f"{folder.resolve()}: the folder is gone; bring it back, then click on an image")
+            self._panel.tell(f"{folder}: the folder is gone; bring it back, then click on an image")
         if not there or not self._update_item(name, problem=failed.line):
             self._ahead.pause()
             self._show_scoring()

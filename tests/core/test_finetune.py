@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from lsegdiff_core.bundle import load_networks, read_manifest
+from lsegdiff_core.accepted import accepted_masks
+from lsegdiff_core.bundle import load_networks, read_manifest, write_manifest
 from lsegdiff_core.comparison import Comparison, Progress, read_comparison
 from lsegdiff_core.data.phantom import draw_phantom
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.finetune import finetune
 from lsegdiff_core.predictor import Predictor
-from lsegdiff_core.project import Project, accepted_masks
+from lsegdiff_core.project import Project
+from lsegdiff_core.project_file import FILE
+from lsegdiff_core.training import run
+from lsegdiff_core.training.config import TrainConfig
+from lsegdiff_core.training.loop import Report
 
 
 @pytest.fixture
@@ -64,6 +74,85 @@ def test_a_new_bundle_is_written_beside_the_old_one_and_compared_with_it(
     assert Predictor(str(out), "cpu").manifest.name == f"{old_manifest.name}-tuned"
 
 
+def note(bundle: Path, copy: Path, **training: object) -> Path:
+    """Copy a bundle and write into its ``training``."""
+    shutil.copytree(bundle, copy)
+    manifest = read_manifest(copy)
+    write_manifest(copy, dataclasses.replace(manifest, training=manifest.training | training))
+    return copy
+
+
+def accept(project: Path, name: str) -> None:
+    """Accept one image more, as the session that has the project open does."""
+    about = json.loads((project / FILE).read_text())
+    item = next(item for item in about["items"] if item["name"] == name)
+    item["status"] = "accepted"
+    (project / FILE).write_text(json.dumps(about))
+    (project / "masks" / f"{name}.png").write_bytes((project / "drafts" / f"{name}.png").read_bytes())
+
+
+def test_what_a_model_has_learnt_from_is_never_held_out(project: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    list(finetune(project, str(tiny_bundle), first, steps=1))
+    assert read_comparison(first).names == ("3", "8")
+    accept(project, "5")  # from here on every fourth would be the seventh image, which was learnt from
+    list(finetune(project, str(first), second, steps=1))
+    assert read_comparison(second).names == ("3", "5")
+    training = read_manifest(second).training
+    assert training["learnt_from"] == ["0", "1", "2", "4", "6", "7", "8"]
+    # what the model before the last one has learnt from is remembered, though it is accepted no more
+    about = json.loads((project / FILE).read_text())
+    about["items"] = about["items"][1:]
+    (project / FILE).write_text(json.dumps(about))
+    list(finetune(project, str(second), third, steps=1))
+    assert read_comparison(third).names == ("3", "5")
+    assert set(read_manifest(third).training["learnt_images"]) == {
+        hashlib.sha256((project.parent / f"{name}.png").read_bytes()).hexdigest() for name in "0124678"
+    }
+
+
+def test_an_earlier_version_noted_names_alone(project: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    old = note(tiny_bundle, tmp_path / "old", learnt_from=["3", "4"])
+    list(finetune(project, str(old), tmp_path / "mine", steps=1))
+    assert read_comparison(tmp_path / "mine").names == ("2", "8")
+
+
+def test_images_of_the_same_names_elsewhere_are_others(project: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    strange = [hashlib.sha256(bytes([index])).hexdigest() for index in range(9)]
+    old = note(tiny_bundle, tmp_path / "old", learnt_from=list("012345678"), learnt_images=strange)
+    list(finetune(project, str(old), tmp_path / "mine", steps=1))
+    assert read_comparison(tmp_path / "mine").names == ("3", "8")
+    assert set(strange) < set(read_manifest(tmp_path / "mine").training["learnt_images"])
+
+
+@pytest.mark.parametrize(
+    ("noted", "message"),
+    [
+        ({"learnt_from": list("0124567")}, None),
+        ({"learnt_from": list("01245678")}, "learnt from most of the 8 accepted masks, which leaves 1 to compare on"),
+        ({"learnt_images": "0"}, r"bundle\.json: training\.learnt_images: expected a list of texts"),
+        ({"learnt_from": [0]}, r"bundle\.json: training\.learnt_from: expected a list of texts"),
+    ],
+)
+def test_it_needs_masks_to_compare_on(
+    project: Path, tiny_bundle: Path, tmp_path: Path, noted: dict[str, object], message: str | None
+) -> None:
+    course = finetune(project, str(note(tiny_bundle, tmp_path / "old", **noted)), tmp_path / "mine", steps=6)
+    if message is None:
+        next(course)
+        course.close()
+    else:
+        with pytest.raises(LSegDiffError, match=message):
+            next(course)
+    assert not list(tmp_path.glob(".mine*"))
+
+
+def test_image_that_is_gone_is_named(project: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    (project.parent / "1.png").unlink()
+    with pytest.raises(LSegDiffError, match=r"frames/1\.png: cannot be read \(No such file or directory\); bring"):
+        next(finetune(project, str(tiny_bundle), tmp_path / "mine"))
+
+
 def test_objects_of_other_classes_are_background(project: Path) -> None:
     masks = {name: mask for name, _, mask in accepted_masks(project, ["polyp"])}
     assert list(masks) == ["0", "1", "2", "3", "4", "6", "7", "8"]
@@ -75,9 +164,9 @@ def test_objects_of_other_classes_are_background(project: Path) -> None:
 def test_it_needs_enough_masks_and_a_new_folder(project: Path, tiny_bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(LSegDiffError, match="exists already; give the new model another name"):
         next(finetune(project, str(tiny_bundle), tmp_path))
-    about = json.loads((project / "lsegdiff-project.json").read_text())
+    about = json.loads((project / FILE).read_text())
     about["items"][0]["status"] = "skipped"
-    (project / "lsegdiff-project.json").write_text(json.dumps(about))
+    (project / FILE).write_text(json.dumps(about))
     with pytest.raises(LSegDiffError, match="7 masks are accepted; accept at least 8"):
         next(finetune(project, str(tiny_bundle), tmp_path / "mine"))
     assert not list(tmp_path.glob(".mine*"))
@@ -94,6 +183,54 @@ def test_a_bundle_that_learnt_from_nobody_has_no_comparison(tiny_bundle: Path) -
     assert "held_out" not in read_manifest(tiny_bundle).training
     with pytest.raises(LSegDiffError, match="was not made by finetune"):
         read_comparison(tiny_bundle)
+
+
+def test_too_little_memory_on_the_gpu_means_smaller_batches_then_the_cpu(
+    project: Path, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[tuple[str, int, int]] = []
+
+    def train(config: TrainConfig, *rest: Any, device: torch.device, **more: Any) -> Iterator[tuple[str, Report]]:
+        tried.append((device.type, config.denoiser.batch, config.denoiser.steps))
+        if device.type == "cuda":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        yield from run.train(config, *rest, device=device, **more)
+
+    monkeypatch.setattr("lsegdiff_core.finetune.train", train)
+    first, *_ = finetune(project, str(tiny_bundle), tmp_path / "mine", steps=6, device=torch.device("cuda"))
+    assert tried == [("cuda", 8, 6), ("cuda", 4, 12), ("cuda", 2, 24), ("cuda", 1, 48), ("cpu", 8, 6)]
+    assert first == Progress("learning", 5, 6, "on the CPU, for the GPU's memory does not suffice")
+    assert Progress.parse(f"{first}\n") == first
+    assert (tmp_path / "mine").is_dir()
+
+
+def test_smaller_batch_is_said_and_leaves_nothing_of_the_larger_one(
+    project: Path, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(config: TrainConfig, *rest: Any, device: torch.device, **more: Any) -> Iterator[tuple[str, Report]]:
+        course = run.train(config, *rest, **more)
+        yield next(course)
+        if config.denoiser.batch == 8:
+            raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr("lsegdiff_core.finetune.train", train)
+    course = finetune(project, str(tiny_bundle), tmp_path / "mine", steps=6, device=torch.device("cuda"))
+    assert next(course) == Progress("learning", 5, 6)
+    assert next(course) == Progress("learning", 5, 12, "4 at once, for the GPU's memory does not suffice for more")
+    course.close()
+
+
+def test_too_little_memory_everywhere_is_said_and_leaves_nothing(
+    project: Path, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(*_: Any, **__: Any) -> Iterator[tuple[str, Report]]:
+        raise MemoryError
+        yield
+
+    monkeypatch.setattr("lsegdiff_core.finetune.train", train)
+    with pytest.raises(LSegDiffError, match="the memory does not suffice for learning; close other programs"):
+        next(finetune(project, str(tiny_bundle), tmp_path / "mine"))
+    assert not list(tmp_path.glob("*mine*"))
 
 
 def test_progress_and_comparison_read_well() -> None:

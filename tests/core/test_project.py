@@ -480,6 +480,62 @@ def test_lines_that_were_added_since_are_appended(tmp_path: Path, images: list[P
     again.close()
 
 
+def test_lines_that_name_an_image_again_are_left_out_and_counted(tmp_path: Path, images: list[Path]):
+    path = tmp_path / "list.txt"
+    path.write_text(f"images/a.png\nimages/a.png\n./images/../images/a.png\n{images[0]}\n")
+    project = Project.of_list(path)
+    assert (list(project.items), project.repeated) == (["a"], 3)
+    assert project.news == "Lines of the list that name an image again were left out: 3"
+    project.close()
+    path.write_text(f"images/a.png\n{images[0]}\nimages/b.png\nimages/b.png\n")
+    again = Project.of_list(path)
+    assert (list(again.items), again.repeated) == (["a", "b"], 1)
+    assert again.news == "1 new image. Lines of the list that name an image again were left out: 1"
+    again.close()
+
+
+@pytest.mark.parametrize("lines", [["# LSegDiff", "", "How it works", "x" * 5000], ["README.md", "images", "gone.png"]])
+def test_text_without_a_single_image_is_no_list(tmp_path: Path, images: list[Path], lines: list[str]):
+    path = tmp_path / "README.md"
+    path.write_text("\n".join(lines))
+    before = sorted(tmp_path.iterdir())
+    count = sum(bool(line) and not line.startswith("#") for line in lines)
+    with pytest.raises(LSegDiffError, match=rf"README\.md: none of its lines \({count}\) is an image file; give one"):
+        Project.of_list(path)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_list_is_taken_if_some_of_its_images_are_there(tmp_path: Path, images: list[Path]):
+    path = tmp_path / "list.txt"
+    path.write_text("images/gone.png\nimages/b.png\n")
+    project = Project.of_list(path)
+    assert list(project.items) == ["gone", "b"]
+    project.close()
+    images[1].unlink()  # a project that is there opens whatever has become of its images
+    again = Project.of_list(path)
+    assert list(again.items) == ["gone", "b"]
+    again.close()
+
+
+def test_way_to_an_image_is_written_plainly(tmp_path: Path, images: list[Path]):
+    project = Project.of_folder(images[0].parent)
+    assert project.image("a") == images[0]
+    images[0].unlink()
+    assert project.image("a") == images[0]
+    project.close()
+
+
+def test_way_to_an_image_behind_a_link_leads_to_that_image(tmp_path: Path, images: list[Path]):
+    made = Project.of_folder(images[0].parent)
+    made.close()
+    link = tmp_path / "elsewhere" / "project"
+    link.parent.mkdir()
+    link.symlink_to(made.folder)
+    project = Project.open(link)
+    assert project.image("a").samefile(images[0])
+    project.close()
+
+
 def test_project_opens_without_its_images(images: list[Path]):
     Project.of_folder(images[0].parent).close()
     for path in images:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from lsegdiff_core.classes import DEFAULT_CLASSES
 from lsegdiff_core.errors import LSegDiffError
-from lsegdiff_core.project_file import FILE, FORMAT, Item, ProjectFile, project_text, read_project_file
+from lsegdiff_core.project_file import FILE, FORMAT, Item, ProjectFile, append_images, project_text, read_project_file
 
 ITEMS = (
     Item("../frames/a.png", "a"),
@@ -50,6 +51,10 @@ def test_an_item_takes_one_line_and_is_silent_on_what_is_as_by_default(folder: P
         (lambda data: data | {"items": [{"image": "a.png", "name": "a", "status": "done"}]}, "unknown name 'done'"),
         (lambda data: data | {"items": [{"image": "a.png", "name": "../a"}]}, "'../a' is no file's name"),
         (lambda data: data | {"items": data["items"] * 2}, "names 'a' twice"),
+        (
+            lambda data: data | {"items": [*data["items"], {"image": "A.png", "name": "A"}]},
+            "names 'a' and 'A', one file",
+        ),
         (lambda data: data | {"extra": 1}, "unknown key 'extra'"),
     ],
 )
@@ -59,6 +64,44 @@ def test_file_edited_into_nonsense_is_named(folder: Path, edit, message: str):
     path.write_text(bad if isinstance(bad, str) else json.dumps(bad))
     with pytest.raises(LSegDiffError, match=f"{FILE}.*{message}"):
         read_project_file(folder)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("name", '"."'),
+        ("name", '".."'),
+        ("name", r'"a\\b"'),
+        ("name", r'"a\u0000"'),
+        ("image", '""'),
+        ("image", r'"a\u0000.png"'),
+        ("disagreement", "NaN"),
+        ("disagreement", "Infinity"),
+        ("disagreement", "1.01"),
+        ("disagreement", "-0.5"),
+        ("seconds", "NaN"),
+        ("seconds", "1e999"),
+        ("seconds", "9" * 400),
+        ("seconds", "-1"),
+    ],
+)
+def test_value_that_makes_no_sense_is_named_with_its_item(folder: Path, field: str, value: str):
+    item = {"image": '"b.png"', "name": '"b"'} | {field: value}
+    written = ", ".join(f'"{key}": {text}' for key, text in item.items())
+    path = folder / FILE
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("\n ]\n}", f",\n  {{{written}}}\n ]\n}}"), encoding="utf-8")
+    with pytest.raises(LSegDiffError, match=rf"{FILE}\.items\[2\](: |\.){field}: "):
+        read_project_file(folder)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such files")
+@pytest.mark.parametrize("image", ["a\\b.png", "...png", "."])
+def test_name_of_any_image_can_be_read_again(tmp_path: Path, image: str):
+    items: dict[str, Item] = {}
+    append_images(items, [tmp_path / image, tmp_path / "x" / image], tmp_path / "project")
+    (tmp_path / FILE).write_text(project_text(DEFAULT_CLASSES, items.values()), encoding="utf-8")
+    assert read_project_file(tmp_path).items == tuple(items.values())
 
 
 def test_folder_without_a_project_is_named(tmp_path: Path):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import QProcess
 
-from lsegdiff_core.comparison import work_folder
+from lsegdiff_core.comparison import Progress, work_folder
 from lsegdiff_core.data.phantom import draw_phantom
 from lsegdiff_core.project import Project
 from napari_lsegdiff._learn import MODELS
@@ -54,6 +54,12 @@ def test_a_new_model_is_compared_and_chosen(dock, dialog, qtbot, project: Path, 
     assert dock.choices.bundle == str(new)
     assert dock.choices.model.findData(bundle) >= 0, "the old one is gone"
     assert not dialog.isVisible()
+
+
+def test_what_learning_has_to_say_stands_with_its_course(dialog):
+    dialog.learner.progressed.emit(Progress("learning", 5, 6, "on the CPU, for the GPU's memory does not suffice"))
+    assert dialog.text.text().startswith("Learning; about ")
+    assert dialog.text.text().endswith(" left, on the CPU, for the GPU's memory does not suffice")
 
 
 def test_cancelled_it_leaves_nothing(dock, dialog, qtbot, project: Path, bundle: str):

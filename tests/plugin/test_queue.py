@@ -790,6 +790,27 @@ def test_images_that_were_added_to_the_folder_are_said(user: User, folder: Path)
     assert "new image" not in user.panel.say.text()
 
 
+def test_lines_of_a_list_that_are_left_out_or_lead_nowhere_are_said(user: User, folder: Path, tmp_path: Path):
+    names = ["frame_0", "gone", "frame_1", "frame_0"]
+    (tmp_path / "list.txt").write_text("\n".join(f"frames/{name}.png" for name in names))
+    user.panel.list_chosen.emit(tmp_path / "list.txt")
+    user.wait("frame_0")
+    assert user.panel.say.text() == "Lines of the list that name an image again were left out: 1"
+    assert user.panel.names == names[:3]
+    user.queue.show("gone")
+    user.wait("frame_1")
+    assert user.panel.say.text().startswith(f"{folder / 'gone.png'}: no such file")
+    assert user.items["gone"].problem.startswith(f"{folder / 'gone.png'}: no such file")
+
+
+def test_text_that_lists_no_image_is_refused(user: User, tmp_path: Path):
+    path = tmp_path / "README.txt"
+    path.write_text("# Frames\n\nSee the manual.\n")
+    user.panel.list_chosen.emit(path)
+    assert "README.txt: none of its lines (1) is an image file" in user.panel.say.text()
+    assert user.queue.project is None
+
+
 def test_mask_that_was_changed_elsewhere_is_said(user: User, folder: Path):
     user.open(folder)
     user.paint(2, 3)

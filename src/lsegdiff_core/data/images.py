@@ -205,7 +205,9 @@ def read_ids(path: Path) -> NDArray[np.integer]:
         with Image.open(io.BytesIO(content)) as image:
             pixels = np.asarray(image)
     except (OSError, SyntaxError, ValueError) as error:
-        raise LSegDiffError(f"{path}: cannot be read as a PNG; mend it, or remove it to start again") from error
+        raise LSegDiffError(
+            f"{path}: cannot be read as a PNG; choose another file, or remove a project's mask to start again"
+        ) from error
     if pixels.ndim != 2:
         raise LSegDiffError(f"{path}: holds colours, not ids; give an indexed or a grey PNG")
     return pixels

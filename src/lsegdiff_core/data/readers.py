@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsegdiff_core.data.images import read_image, read_mask
-from lsegdiff_core.data.splits import read_split
+from lsegdiff_core.data.splits import read_lines, read_split
 from lsegdiff_core.errors import LSegDiffError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
@@ -123,10 +124,30 @@ def list_images(folder: Path) -> list[Path]:
     return files
 
 
+def read_image_list(path: Path) -> list[Path]:
+    """Return the image files that a text file names, one a line and relative to it; some of them may be missing.
+
+    Raises
+    ------
+    LSegDiffError
+        If the file cannot be read, or not one line is an image file.
+    """
+    files = [path.parent / line for line in read_lines(path)]
+    if not any(map(_is_image, files)):
+        raise LSegDiffError(
+            f"{path}: none of its lines ({len(files)}) is an image file; "
+            f"give one image path a line ({', '.join(SUFFIXES)}), as seen from this file"
+        )
+    return files
+
+
 def _image_files(folder: Path) -> list[Path]:
-    return sorted(
-        path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    )
+    return sorted(path for path in folder.iterdir() if _is_image(path) and not path.name.startswith("."))
+
+
+def _is_image(path: Path) -> bool:
+    # reading a pipe of such a name would wait for ever; os.path's says False, too, where a path cannot be
+    return path.suffix.lower() in SUFFIXES and os.path.isfile(path)
 
 
 def _index(folders: list[Path], endings: tuple[str, ...]) -> dict[str, Path]:

@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -155,7 +156,7 @@ def test_split_name_is_not_a_prefix(tmp_path: Path, write_image: Write) -> None:
 
 def test_missing_exclude_list_is_an_error_and_not_an_empty_list(tmp_path: Path, write_image: Write) -> None:
     plain(tmp_path, write_image)
-    with pytest.raises(LSegDiffError, match=r"gone\.txt: split file cannot be read"):
+    with pytest.raises(LSegDiffError, match=r"gone\.txt: cannot be read"):
         read_pairs(tmp_path, exclude=[tmp_path / "gone.txt"])
 
 
@@ -164,6 +165,16 @@ def test_list_images_sorts_and_skips_the_rest(tmp_path: Path, write_image: Write
         write_image(tmp_path / name)
     (tmp_path / "notes.txt").write_text("x")
     assert [path.name for path in list_images(tmp_path)] == ["a.jpg", "b.png"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes in folders")
+def test_only_files_are_images(tmp_path: Path, write_image: Write) -> None:
+    write_image(tmp_path / "images" / "a.png")
+    write_image(tmp_path / "masks" / "a.png")
+    os.mkfifo(tmp_path / "images" / "pipe.png")
+    (tmp_path / "images" / "folder.png").mkdir()
+    assert [path.name for path in list_images(tmp_path / "images")] == ["a.png"]
+    assert [pair.name for pair in read_pairs(tmp_path)] == ["a"]
 
 
 def test_list_images_needs_a_folder_with_images(tmp_path: Path) -> None:

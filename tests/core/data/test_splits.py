@@ -18,19 +18,26 @@ def test_names_keep_the_files_order_without_comments_and_blanks(tmp_path: Path) 
 def test_empty_split_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "s.txt"
     path.write_text(text)
-    with pytest.raises(LSegDiffError, match=r"s\.txt: split file is empty"):
+    with pytest.raises(LSegDiffError, match=r"s\.txt: is empty"):
         read_split(path)
 
 
 def test_missing_split_is_named(tmp_path: Path) -> None:
-    with pytest.raises(LSegDiffError, match=r"gone\.txt: split file cannot be read"):
+    with pytest.raises(LSegDiffError, match=r"gone\.txt: cannot be read"):
         read_split(tmp_path / "gone.txt")
 
 
 def test_split_that_is_no_text_is_named(tmp_path: Path) -> None:
     path = tmp_path / "s.txt"
     path.write_bytes(b"\xff\xfe\x00\x81")
-    with pytest.raises(LSegDiffError, match=r"s\.txt: split file cannot be read"):
+    with pytest.raises(LSegDiffError, match=r"s\.txt: cannot be read"):
+        read_split(path)
+
+
+def test_split_in_another_encoding_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "s.txt"
+    path.write_text("a\nb\n", encoding="utf-16-le")
+    with pytest.raises(LSegDiffError, match=r"s\.txt: is no UTF-8 text; save it as such"):
         read_split(path)
 
 
