@@ -136,7 +136,9 @@ def _new_name(image: str, taken: Collection[str]) -> str:
 
 
 def _is_name(name: str) -> bool:
-    """Return whether a file can be called so: Linux allows a backslash, which parts folders on Windows."""
+    """Return whether a file can be called so anywhere: Linux allows any bytes, and the backslash that parts folders."""
+    if name.encode(errors="ignore").decode() != name:
+        return False
     return name not in ("", ".", "..") and not set(name) & set("/\\\0") and Path(name).name == name
 
 
@@ -163,8 +165,14 @@ def project_text(classes: Sequence[ObjectClass], items: Iterable[Item]) -> str:
     # written at every change, so that it has to be fast for thousands of images: one line an item, without what has
     # its default
     known = json.dumps([dataclasses.asdict(one) for one in classes], ensure_ascii=False)
-    lines = ",\n  ".join(json.dumps(_told(item), ensure_ascii=False) for item in items)
+    lines = ",\n  ".join(_line(_told(item)) for item in items)
     return f'{{\n "format": {FORMAT},\n "classes": {known},\n "items": [\n  {lines}\n ]\n}}\n'
+
+
+def _line(told: dict[str, Any]) -> str:
+    line = json.dumps(told, ensure_ascii=False)
+    # a path on Linux need not be text: what cannot be written as UTF-8 is escaped
+    return line if line.encode(errors="ignore").decode() == line else json.dumps(told)
 
 
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(Item)}

@@ -107,3 +107,13 @@ def test_name_of_any_image_can_be_read_again(tmp_path: Path, image: str):
 def test_folder_without_a_project_is_named(tmp_path: Path):
     with pytest.raises(LSegDiffError, match=f"holds no {FILE}; choose a project's folder"):
         read_project_file(tmp_path)
+
+
+def test_a_file_name_that_is_no_text_is_kept(tmp_path: Path) -> None:
+    """Linux takes any bytes for a name; Python holds those that are not UTF-8 as lone surrogates."""
+    image = tmp_path / "caf\udce9.png"
+    items: dict[str, Item] = {}
+    append_images(items, [image], tmp_path)
+    (tmp_path / FILE).write_text(project_text(DEFAULT_CLASSES, items.values()), encoding="utf-8")
+    (item,) = read_project_file(tmp_path).items
+    assert item == Item("caf\udce9.png", "caf_")

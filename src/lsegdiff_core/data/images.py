@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
+import stat
 import warnings
 from pathlib import Path
 from typing import Any
@@ -96,9 +98,11 @@ def _imread(path: Path) -> NDArray[Any]:
 def _content(path: Path) -> bytes:
     """Return a file's bytes; refuse a file, and a picture that its header promises, for which there is no memory."""
     try:
-        size = path.stat().st_size
-        if size > MOST_BYTES:
-            raise _refusal(path, f"a file of {size / 2**30:.1f} GB")
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):  # a pipe would be waited for
+            raise OSError(errno.EINVAL, "not a file")
+        if about.st_size > MOST_BYTES:
+            raise _refusal(path, f"a file of {about.st_size / 2**30:.1f} GB")
         content = path.read_bytes()
     except OSError as error:
         raise LSegDiffError(f"{path}: no such file, or not readable ({error.strerror}); check the path") from error

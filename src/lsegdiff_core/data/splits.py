@@ -16,7 +16,7 @@ def read_lines(path: Path) -> list[str]:
         If the file is missing, not text, or empty.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # Windows begins a text with a mark
     except (OSError, UnicodeDecodeError) as error:
         raise LSegDiffError(f"{path}: cannot be read ({error}); give a text file with one name a line") from error
     if "\0" in text:

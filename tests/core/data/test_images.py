@@ -1,4 +1,5 @@
 import gc
+import os
 import struct
 import tracemalloc
 import zlib
@@ -198,6 +199,13 @@ def test_missing_file_is_named(read: Callable, tmp_path: Path) -> None:
         read(tmp_path / "gone.png")
     with pytest.raises(LSegDiffError, match="no such file"):
         read(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes in folders")
+def test_pipe_is_refused_instead_of_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(LSegDiffError, match=r"pipe\.png: no such file, or not readable \(not a file\)"):
+        read_image(tmp_path / "pipe.png")
 
 
 def test_file_with_nan_is_named(tmp_path: Path, write_image: Write) -> None:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from lsegdiff_core.data.splits import read_split
+from lsegdiff_core.data.splits import read_lines, read_split
 from lsegdiff_core.errors import LSegDiffError
 
 CONFIGS = Path(__file__).parents[3] / "configs"
@@ -51,3 +51,9 @@ def test_name_given_twice_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*/*.txt")), ids=lambda path: path.stem)
 def test_shipped_validation_lists_are_sound(path: Path) -> None:
     assert len(read_split(path)) >= 20
+
+
+def test_a_mark_at_the_beginning_of_a_text_is_no_part_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "split.txt"
+    path.write_text("one\ntwo\n", encoding="utf-8-sig")
+    assert read_lines(path) == ["one", "two"]
