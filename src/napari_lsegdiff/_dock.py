@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 
 import napari
+from qtpy.QtCore import QTimer
+from qtpy.QtGui import QShowEvent
 
 from lsegdiff_core.bundle import available_bundles
 from lsegdiff_core.errors import LSegDiffError
@@ -25,11 +27,19 @@ class RememberingDock(SegmentationDock):
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__(napari_viewer)
+        self._whole = _shows_all(napari_viewer)
         state = load_state()
         if state is not None:
             self._resume(state)
         # the last one is called first: before the queue closes, and the controls show what it leaves behind
         self._closers.calls.append(lambda: save_state(self._state()))
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
+        """Let the canvas, which the dock makes narrower, show the whole of what it showed whole before."""
+        super().showEvent(event)
+        if self._whole:
+            self._whole = False
+            QTimer.singleShot(0, self._viewer.reset_view)
 
     def _suggested(self) -> Values:
         return Values(self._settings.device, self.choices.suggested, self.refine.default)
@@ -63,3 +73,14 @@ class RememberingDock(SegmentationDock):
         titles = [self.tabs.tabText(index) for index in range(self.tabs.count())]
         if state.tab in titles:
             self.tabs.setCurrentIndex(titles.index(state.tab))
+
+
+def _shows_all(viewer: napari.viewer.Viewer) -> bool:
+    """Return whether the canvas shows all layers as napari does at first: nobody has zoomed or moved it."""
+    camera = getattr(viewer, "scene", viewer).camera  # napari 0.8 has no scene
+    before = camera.center, camera.zoom, camera.angles
+    viewer.reset_view()
+    if before == (camera.center, camera.zoom, camera.angles):
+        return True
+    camera.center, camera.zoom, camera.angles = before
+    return False

@@ -66,8 +66,8 @@ class QueueTable(QAbstractTableModel):
         self._reader = NewestWins(self)
         self._reader.done.connect(self._on_read)
         self._current: str | None = None
-        self._bold = QFont()
-        self._bold.setBold(True)
+        self._marked = QFont()
+        self._marked.setUnderline(True)  # not bold: that makes a name wider than its column
 
     def close(self) -> None:
         """Read no more thumbnails."""
@@ -133,7 +133,7 @@ class QueueTable(QAbstractTableModel):
         if role == Qt.ItemDataRole.BackgroundRole and column == 1:
             return _TINTS.get(_text(item, column))
         if role == Qt.ItemDataRole.FontRole and column == 0 and name == self._current:
-            return self._bold
+            return self._marked
         return None
 
     def _icon(self, name: str) -> QIcon:
