@@ -108,6 +108,34 @@ def correct(person: Person) -> None:
     person.picture("correcting-points")
 
 
+def start_over(person: Person) -> None:
+    """Start from a rough outline at a low strength, then part a mask into two objects."""
+    dock, viewer = person.dock, person.viewer
+    labels = viewer.layers["Synthetic polyp mask"]
+    rows, columns = np.nonzero(labels.data)
+    viewer.layers.remove("Synthetic polyp points")
+    viewer.layers.remove("Synthetic polyp shapes")
+    dock.correct.box.click()
+    top, left, bottom, right = rows.min() - 30, columns.min() - 50, rows.max() + 20, columns.max() + 10
+    viewer.layers["Synthetic polyp shapes"].add_ellipses(
+        np.array([[top, left], [top, right], [bottom, right], [bottom, left]])
+    )
+    person.picture("correcting-outline")
+    dock.correct.strength.setValue(0.6)
+    person.press(dock.correct.redraw_button)
+    person.picture("correcting-strength")
+    dock.correct.strength.setValue(1.0)
+
+    viewer.layers.remove("Synthetic polyp shapes")
+    viewer.layers.selection.active = labels
+    labels.brush_size, labels.mode = 60, "paint"
+    with labels.block_history():
+        labels.paint((120, 160), 1)
+    dock.correct.split_button.click()
+    dock.correct.show_strokes.setChecked(False)
+    person.picture("correcting-split")
+
+
 def compare(person: Person) -> None:
     """Ask for several samples of an image that is hard to read, and see where they agree."""
     dock, viewer = person.dock, person.viewer
@@ -157,6 +185,7 @@ def main() -> None:
         person = Person(state)
         segment(person)
         correct(person)
+        start_over(person)
         compare(person)
         annotate(person)
         person.viewer.close()
