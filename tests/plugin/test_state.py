@@ -130,27 +130,33 @@ def test_what_cannot_be_closed_holds_nothing_up(caplog):
     assert "could not be closed" in caplog.text
 
 
-def test_an_image_that_was_seen_whole_still_is(viewer, opened, qtbot):
+@pytest.fixture
+def camera(viewer) -> object:
+    """The viewer's; napari 0.8 has no scene."""
+    return getattr(viewer, "scene", viewer).camera
+
+
+def test_an_image_that_was_seen_whole_still_is(viewer, camera, opened, qtbot):
     viewer.window.resize(900, 700)
     viewer.show()
     viewer.add_image(np.zeros((300, 600), np.uint8))
     viewer.reset_view()
-    before = viewer.scene.camera.zoom
+    before = camera.zoom
     opened()
-    qtbot.waitUntil(lambda: viewer.scene.camera.zoom < before)
+    qtbot.waitUntil(lambda: camera.zoom < before)
     qtbot.wait(100)
-    zoom = viewer.scene.camera.zoom
+    zoom = camera.zoom
     viewer.reset_view()
-    assert viewer.scene.camera.zoom == pytest.approx(zoom)
+    assert camera.zoom == pytest.approx(zoom)
 
 
-def test_a_view_that_the_user_chose_stays(viewer, opened, qtbot):
+def test_a_view_that_the_user_chose_stays(viewer, camera, opened, qtbot):
     viewer.show()
     viewer.add_image(np.zeros((300, 600), np.uint8))
-    viewer.scene.camera.zoom, viewer.scene.camera.center = 5.0, (0.0, 100.0, 200.0)
+    camera.zoom, camera.center = 5.0, (0.0, 100.0, 200.0)
     opened()
     qtbot.wait(200)
-    assert (viewer.scene.camera.zoom, tuple(viewer.scene.camera.center)) == (5.0, (0.0, 100.0, 200.0))
+    assert (camera.zoom, tuple(camera.center)) == (5.0, (0.0, 100.0, 200.0))
 
 
 def test_a_bare_dock_neither_reads_nor_writes_a_state(viewer, change, no_state):
