@@ -180,7 +180,7 @@ def test_file_edited_into_nonsense_is_named_and_left_alone(project: Project):
     project.close()
     path = project.folder / FILE
     path.write_text("{ not json")
-    with pytest.raises(LSegDiffError, match=f"{FILE}: not valid JSON"):
+    with pytest.raises(LSegDiffError, match=f"{FILE}: is damaged or no JSON file"):
         Project.open(project.folder)
     assert path.read_text() == "{ not json"
 
@@ -359,7 +359,7 @@ def test_folder_that_disappears_is_not_made_again(used: Project, tmp_path: Path)
 @pytest.mark.parametrize(
     ("nonsense", "message"),
     [
-        ("{", "not valid JSON"),
+        ("{", "is damaged or no JSON file"),
         ("[]", "expected an object with named fields"),
         ({"objects": 5}, "provenance.objects"),
         ({"objects": [{"id": "x"}]}, "provenance.objects"),

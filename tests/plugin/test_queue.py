@@ -470,7 +470,7 @@ def test_sidecar_that_is_broken_stops_the_editor_by_name(user: User, folder: Pat
     user.wait("frame_1")
     (folder / FOLDER / "masks" / "frame_0.provenance.json").write_text("{")
     user.panel.classes_button.click()
-    said = "frame_0.provenance.json: not valid JSON"
+    said = "frame_0.provenance.json: is damaged or no JSON file"
     user.qtbot.waitUntil(lambda: said in user.panel.say.text(), timeout=10_000)
     user.qtbot.waitUntil(lambda: not user.panel.findChildren(ClassEditor), timeout=10_000)
 
