@@ -1,15 +1,22 @@
-"""The examples of the documentation are run, and its links followed."""
+"""The examples of the documentation are run, and its links followed.
+
+Of the command lines in it, those of ``lsegdiff`` are parsed, and those that show what they print are run.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
+import shlex
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import typer
 
+from lsegdiff_core import cli
 from lsegdiff_core.config import from_dict
 from lsegdiff_core.training.config import TrainConfig
 
@@ -32,6 +39,25 @@ def run(page: Path) -> dict[str, object]:
     return names
 
 
+def commands(page: Path) -> list[tuple[list[str], str]]:
+    """Return the words of each ``lsegdiff`` in a console block, without that one, and the output on show."""
+    found = []
+    for block in blocks(page, "console"):
+        for example in block.removeprefix("$ ").split("\n$ "):
+            line, _, output = example.replace("\\\n", " ").partition("\n")
+            name, *words = shlex.split(line, comments=True)
+            if name == "lsegdiff":
+                found.append((words, output.strip()))
+    return found
+
+
+COMMANDS = [
+    pytest.param(words, output, id=f"{page.name}: {' '.join(words)}")
+    for page in PAGES
+    for words, output in commands(page)
+]
+
+
 @pytest.fixture(scope="module")
 def hooks() -> ModuleType:
     """What the site adds to MkDocs; it needs MkDocs only when the site is built."""
@@ -49,6 +75,24 @@ def test_python_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.Mon
     names = run(page)
     if page.name == "README.md":
         assert names["mask"].any()
+
+
+@pytest.mark.parametrize(("words", "output"), COMMANDS)
+def test_command_lines_are_understood(words: list[str], output: str) -> None:
+    command = typer.main.get_command(cli.app)
+    context = command.make_context("lsegdiff", list(words))
+    while hasattr(command, "resolve_command"):  # a group
+        name, command, words = command.resolve_command(context, words)
+        context = command.make_context(name, list(words), parent=context)
+
+
+@pytest.mark.parametrize(("words", "output"), [example for example in COMMANDS if example.values[1]])
+def test_command_lines_print_what_is_on_show(
+    words: list[str], output: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cli.app(words, standalone_mode=False)
+    assert capsys.readouterr().out.replace(os.sep, "/").strip() == output
 
 
 def test_the_sidecar_on_show_is_what_the_example_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -301,4 +301,6 @@ def read_json(path: Path) -> Any:
     except OSError as error:
         raise LSegDiffError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except (ValueError, RecursionError) as error:  # the latter for brackets within brackets, thousands deep
-        raise LSegDiffError(f"{path}: not valid JSON ({error}); correct the file") from error
+        raise LSegDiffError(
+            f"{path}: is damaged or no JSON file; take a copy from before, or correct it ({error})"
+        ) from error

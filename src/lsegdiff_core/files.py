@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from lsegdiff_core.errors import LSegDiffError
+
+# What `_temporary` calls its files.
+LEFTOVER = re.compile(r"\.(?P<stem>.+)-[a-z0-9_]{8}(?P<suffix>\.[^.]+)", re.DOTALL)
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -69,6 +74,23 @@ def _temporary(path: Path) -> Path:
     handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     return Path(name)
+
+
+def remove_leftovers(folder: Path, names: Container[str]) -> None:
+    """Remove what a killed process left in ``folder`` between writing and renaming.
+
+    Parameters
+    ----------
+    folder
+        Where nobody else may be writing; it need not be there.
+    names
+        Of the files that are written there; what belongs to any other name stays.
+    """
+    for path in folder.glob(".*"):
+        leftover = LEFTOVER.fullmatch(path.name)
+        if leftover and leftover["stem"] + leftover["suffix"] in names and path.name not in names:
+            with suppress(OSError):  # what cannot be removed does no harm
+                path.unlink()
 
 
 def _rename(temporaries: Mapping[Path, Path], backups: Mapping[Path, Path]) -> None:

@@ -29,7 +29,7 @@ from lsegdiff_core.classes import DEFAULT_CLASSES, ObjectClass, check_classes, r
 from lsegdiff_core.data.readers import list_images, read_image_list
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.export import coco, export_labels, sidecar_path, sidecar_text
-from lsegdiff_core.files import write_text, write_together
+from lsegdiff_core.files import remove_leftovers, write_text, write_together
 from lsegdiff_core.project_file import FILE, Item, append_images, image_file, project_text, read_project_file, relative
 from lsegdiff_core.saved import Saved, is_mask, read_saved, read_sidecar, user_part
 
@@ -73,6 +73,7 @@ class Project:
             raise LSegDiffError(f"{folder}: is open in another session; close it there first") from error
         except OSError as error:
             raise LSegDiffError(f"{folder}: cannot be written to ({error.strerror}); choose another folder") from error
+        self._remove_leftovers()
 
     @classmethod
     def create(cls, folder: Path, images: Sequence[Path], classes: Sequence[ObjectClass] = DEFAULT_CLASSES) -> Project:
@@ -355,6 +356,13 @@ class Project:
             raise LSegDiffError(f"{self.folder}: no mask is accepted yet; accept one before exporting")
         write_text(path, coco.encode_all(frames).decode())
         return len(frames)
+
+    def _remove_leftovers(self) -> None:
+        masks = [self._mask(name, accepted=True) for name in self.items]
+        names = {path.name for mask in masks for path in (mask, sidecar_path(mask))}
+        remove_leftovers(self.folder, {FILE})
+        for part in (MASKS, DRAFTS):
+            remove_leftovers(self.folder / part, names)
 
     def _mask(self, name: str, accepted: bool) -> Path:
         return self.folder / (MASKS if accepted else DRAFTS) / f"{name}.png"

@@ -23,6 +23,8 @@ from napari_lsegdiff._worker import Failed, Finished, NewestWins, Request
 
 # Samples that a score needs at least.
 SCORE_SEEDS = 4
+# Said of a model without diffusion.
+ALIKE = "All samples of this model are the same, so none disagree: choose another model to score the images"
 
 
 @dataclass(frozen=True)
@@ -69,16 +71,16 @@ class Ahead(QObject):
     predicted
         Emitted with an item's name and the disagreement of its samples, -1 for a single one.
     failed
-        Emitted with the `Failed` of a run.
+        Emitted with the `Failed` of a run, or of a model that gives no scores.
     scored
-        Emitted when all items have a score.
+        Emitted when no item is left to score, with the number of those whose score could not be noted.
     """
 
     loaded = Signal(object)
     unreadable = Signal(str, object)
     predicted = Signal(str, float)
     failed = Signal(object)
-    scored = Signal()
+    scored = Signal(int)
 
     def __init__(
         self, project: Project, runner: Runner, choices: ModelChoice, refine: RefineControls, parent: QObject
@@ -93,7 +95,7 @@ class Ahead(QObject):
         self._reading: str | None = None
         self._fetching: str | None = None
         self._scoring = False
-        self._tried: set[str] = set()  # in this scoring; not every model gives a score, nor can each be noted
+        self._tried: set[str] = set()  # in this scoring; not every score can be noted
         self._reader, self._refiner = NewestWins(self), NewestWins(self)
         self._reader.done.connect(self._on_read)
         self._refiner.done.connect(self._on_refined)
@@ -164,11 +166,12 @@ class Ahead(QObject):
         elif following is not None and not self.is_ready(following) and self._loaded[following].saved is None:
             self._fetch(self._loaded[following], self._way)
         elif self._scoring:
-            left = (item.name for item in self._project.items.values() if _unscored(item))
-            name = next((name for name in left if name != self._current and name not in self._tried), None)
+            items = self._project.items.values()
+            left = [item.name for item in items if _unscored(item) and item.name != self._current]
+            name = next((name for name in left if name not in self._tried), None)
             if name is None:
                 self._scoring = False
-                self.scored.emit()
+                self.scored.emit(len(left))
             elif name in self._loaded:
                 self._fetch(self._loaded[name], self._scoring_way)
                 if self._fetching is not None:  # there is a model
@@ -219,6 +222,9 @@ class Ahead(QObject):
             return
         prediction = update.prediction
         self.predicted.emit(name, disagreement(prediction) if len(prediction.squares) > 1 else -1.0)
+        if self._scoring and len(prediction.squares) < len(request.sampling.seeds):
+            self._scoring = False
+            self.failed.emit(Failed(ALIKE, ""))
         way = Way(request.bundle, request.device, request.sampling)
         if name == self._following and way == self._way:
             self._refiner.request(name, partial(_refine, prediction, self._refine.own), (name, way))

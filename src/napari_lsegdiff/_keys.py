@@ -8,44 +8,71 @@ from napari.components import ViewerModel
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtGui import QIcon, QKeyEvent
 from qtpy.QtWidgets import (
+    QAbstractSpinBox,
     QComboBox,
     QDialog,
     QDialogButtonBox,
     QFormLayout,
     QLabel,
+    QLineEdit,
     QListWidget,
     QTableView,
     QWidget,
 )
+from superqt import QLabeledSlider
 
 from napari_lsegdiff._settings import settings_place
 from napari_lsegdiff._shortcuts import MEANINGS, Shortcuts, written
 from napari_lsegdiff._text import Wrapped
 
 
-class _LettersPass(QObject):
-    """Lets letters and digits through a list to the viewer; Qt would search the list for them."""
+class _Pass(QObject):
+    """Lets some of what is typed through widgets to the viewer.
 
-    def __init__(self, lists: Iterable[QWidget], parent: QObject) -> None:
+    Parameters
+    ----------
+    widgets
+        Which ones.
+    passes
+        Whether a text means nothing to them.
+    parent
+        The dock.
+    """
+
+    def __init__(self, widgets: Iterable[QWidget], passes: Callable[[str], bool], parent: QObject) -> None:
         super().__init__(parent)
-        for widget in lists:
+        self._passes = passes
+        for widget in widgets:
             widget.installEventFilter(self)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
-        """Ignore a printable key in the widget's place: Qt then offers it to the widgets around it."""
+        """Ignore such a key in the widget's place: Qt then offers it to the widgets around it."""
         if event.type() != QEvent.Type.KeyPress or not isinstance(event, QKeyEvent):
             return False
         modifiers = Qt.KeyboardModifier
         held = event.modifiers() & (modifiers.ControlModifier | modifiers.AltModifier | modifiers.MetaModifier)
-        text = event.text()
-        if held or not text.isprintable() or not text.strip():  # the space bar opens and selects
+        if held or not self._passes(event.text()):
             return False
         event.ignore()
         return True
 
 
+def _children(parent: QWidget, *kinds: type[QWidget]) -> list[QWidget]:
+    return [widget for kind in kinds for widget in parent.findChildren(kind)]
+
+
+def _passes_lists(text: str) -> bool:
+    """Any letter, digit or sign, for which Qt would search the list; the space bar opens and selects."""
+    return text.isprintable() and bool(text.strip())
+
+
+def _passes_numbers(text: str) -> bool:
+    """Letters, but for the exponent's: digits and signs make the number."""
+    return text.isalpha() and text not in "eE"
+
+
 class Keys:
-    """Binds actions to the viewer's keys, which tables, lists and choices of the dock leave alone.
+    """Binds actions to the viewer's keys, which tables, lists, choices and numbers of the dock leave alone.
 
     Parameters
     ----------
@@ -67,8 +94,10 @@ class Keys:
         self._help: QDialog | None = None
         for name, action in self._actions.items():
             viewer.bind_key(getattr(shortcuts, name), lambda viewer, action=action: action(), overwrite=True)
-        kinds = (QComboBox, QTableView, QListWidget)
-        _LettersPass((widget for kind in kinds for widget in parent.findChildren(kind)), parent)
+        _Pass(_children(parent, QComboBox, QTableView, QListWidget), _passes_lists, parent)
+        # the number beside a slider is a text field to Qt
+        numbers = [field for slider in _children(parent, QLabeledSlider) for field in _children(slider, QLineEdit)]
+        _Pass([*_children(parent, QAbstractSpinBox), *numbers], _passes_numbers, parent)
 
     def close(self) -> None:
         """Free the keys."""

@@ -370,9 +370,19 @@ class Queue(QObject):
             changes["status"] = "predicted"
         self._update_item(name, **changes)
 
-    def _on_scored(self) -> None:
+    def _on_scored(self, lost: int) -> None:
         self._show_scoring()
-        self._panel.tell("All other images are scored; sort the table by Disagree")
+        if self._project is None:
+            return
+        scored = sum(item.disagreement >= 0 for item in self._project.items.values())
+        if lost:
+            folder = self._project.folder
+            said = f"Scores not saved: {lost}; see that {folder} can be written to, then press Score all again"
+        elif scored:
+            said = f"{scored} of {len(self._project.items)} images have a score; sort the table by Disagree"
+        else:
+            said = "No image was scored: none of the others is still open and can be read"
+        self._panel.tell(said)
 
     def _on_failed(self, failed: Failed) -> None:
         self._show_scoring()

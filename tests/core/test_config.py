@@ -107,7 +107,7 @@ def test_flag_is_not_a_number() -> None:
 def test_file_that_is_not_json_is_named(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "broken.json"
     path.write_bytes(content)
-    with pytest.raises(LSegDiffError, match=r"broken\.json: not valid JSON"):
+    with pytest.raises(LSegDiffError, match=r"broken\.json: is damaged or no JSON file"):
         load_config(TrainConfig, path)
 
 

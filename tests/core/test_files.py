@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lsegdiff_core.errors import LSegDiffError
-from lsegdiff_core.files import write_atomically, write_text
+from lsegdiff_core.files import remove_leftovers, write_atomically, write_text
 
 
 def test_text_is_written_as_utf_8_and_folders_are_made(tmp_path: Path) -> None:
@@ -106,3 +106,20 @@ def test_file_has_the_rights_of_any_new_file(umask: int, tmp_path: Path) -> None
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "x.txt").stat().st_mode) == 0o666 & ~umask
+
+
+def test_leftovers_are_known_by_the_name_that_was_written_and_a_file_of_such_a_name_stays(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    def write(temporary: Path) -> None:
+        seen.append(temporary.name)
+        raise KeyboardInterrupt
+
+    for _ in range(20):
+        with pytest.raises(KeyboardInterrupt):
+            write_atomically(tmp_path / "a.b.png", write)
+    for name in seen:
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path, {"a.b.png", seen[0]})
+    assert [path.name for path in tmp_path.iterdir()] == [seen[0]]
+    remove_leftovers(tmp_path / "none", {"a.b.png"})

@@ -180,7 +180,7 @@ def test_file_edited_into_nonsense_is_named_and_left_alone(project: Project):
     project.close()
     path = project.folder / FILE
     path.write_text("{ not json")
-    with pytest.raises(LSegDiffError, match=f"{FILE}: not valid JSON"):
+    with pytest.raises(LSegDiffError, match=f"{FILE}: is damaged or no JSON file"):
         Project.open(project.folder)
     assert path.read_text() == "{ not json"
 
@@ -359,7 +359,7 @@ def test_folder_that_disappears_is_not_made_again(used: Project, tmp_path: Path)
 @pytest.mark.parametrize(
     ("nonsense", "message"),
     [
-        ("{", "not valid JSON"),
+        ("{", "is damaged or no JSON file"),
         ("[]", "expected an object with named fields"),
         ({"objects": 5}, "provenance.objects"),
         ({"objects": [{"id": "x"}]}, "provenance.objects"),
@@ -415,7 +415,10 @@ def test_kill_between_mask_and_sidecar_gives_no_strokes_of_another_mask(project:
     project.close()
     done = subprocess.run([sys.executable, "-c", SAVE, str(project.folder)], capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
+    folder = project.folder / "masks"
+    assert any(path.name.startswith(".a.provenance-") for path in folder.iterdir())
     again = Project.open(project.folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["a.png", "a.provenance.json"]
     saved = again.load("a")
     assert (saved.labels == 2).all(), "the mask was renamed already"
     assert (saved.strokes == NO_STROKE).all()
@@ -424,6 +427,27 @@ def test_kill_between_mask_and_sidecar_gives_no_strokes_of_another_mask(project:
     again.save("a", saved.labels, strokes(), saved.provenance, accepted=True, seconds=2)
     assert again.load("a").note == ""
     np.testing.assert_array_equal(again.load("a").strokes, strokes())
+    again.close()
+
+
+def test_opening_removes_what_a_killed_session_left_and_nothing_else(project: Project):
+    project.close()
+    name = "long name with spaces and ümlauts"
+    left = [".lsegdiff-project-0a_9z8y7.json", f"masks/.{name}-abcdefgh.png", "drafts/.b.provenance-abcdefgh.json"]
+    others = [
+        "masks/.c-abcdefgh.png",
+        "masks/.a-abcdefgh.tif",
+        "masks/.a-copy.png",
+        "masks/a-abcdefgh.png",
+        ".a-abcdefgh.png",
+    ]
+    for file in left + others:
+        (project.folder / file).parent.mkdir(exist_ok=True)
+        (project.folder / file).write_text("half")
+    (project.folder / "masks" / ".a-abcdefgh.png").mkdir()
+    again = Project.open(project.folder)
+    assert not any((project.folder / file).exists() for file in left)
+    assert all((project.folder / file).exists() for file in others)
     again.close()
 
 

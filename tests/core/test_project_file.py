@@ -38,7 +38,7 @@ def test_an_item_takes_one_line_and_is_silent_on_what_is_as_by_default(folder: P
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda data: "{ not json", "not valid JSON"),
+        (lambda data: "{ not json", "is damaged or no JSON file"),
         (lambda data: [], "expected an object with named fields, got list"),
         (lambda data: data | {"format": 99}, "format 99 is not 1; update this program"),
         (lambda data: data | {"items": []}, "holds no items"),

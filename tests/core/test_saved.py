@@ -98,7 +98,7 @@ def test_user_who_did_nothing(tmp_path: Path):
         ("[]", "COCO annotations of one image"),
         ('{"images": [{"height": 4, "width": "x"}], "annotations": []}', "COCO annotations of one image"),
         ('{"images": [], "annotations": []}', "COCO annotations of one image"),
-        ("{", "not valid JSON"),
+        ("{", "is damaged or no JSON file"),
     ],
 )
 def test_json_that_is_no_mask_is_named(content: str, message: str, tmp_path: Path):

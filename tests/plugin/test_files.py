@@ -189,7 +189,7 @@ def test_what_cannot_be_opened_is_said_in_one_line(viewer, dock, tmp_path):
     [
         ("list.json", "[]", "list.json: cannot be read as COCO annotations of one image"),
         ("list.provenance.json", "[]", "list.provenance.json: expected an object with named fields"),
-        ("empty.json", "", "empty.json: not valid JSON"),
+        ("empty.json", "", "empty.json: is damaged or no JSON file"),
         ("empty.png", "", "empty.png: cannot be read as a PNG; choose another file"),
         ("gone.json", None, "gone.json: cannot be read (No such file or directory)"),
         ("gone.png", None, "gone.png: no such file"),

@@ -4,12 +4,16 @@ from dataclasses import asdict
 
 import pytest
 import yaml
+from app_model import Action, Application
+from app_model.types import KeyBindingRule, KeyCode, KeyMod
 from napari.components import ViewerModel
+from napari.settings import get_settings
 from napari.utils.key_bindings import coerce_keybinding
 from napari.utils.shortcuts import default_shortcuts
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QComboBox, QLabel, QListWidget, QPushButton, QTableView, QWidget
+from qtpy.QtWidgets import QComboBox, QLabel, QLineEdit, QListWidget, QPushButton, QTableView, QWidget
+from superqt import QLabeledSlider
 
 from napari_lsegdiff._keys import Keys
 from napari_lsegdiff._settings import load_settings
@@ -49,8 +53,16 @@ def test_keys_can_be_exchanged_in_any_order(wanted: dict[str, str], given: Short
     ("wanted", "problem"),
     [
         ({"accept": "Ctrl-K"}, ""),
-        ({"accept": "B"}, "accept: 'B' is used already"),  # napari's
-        ({"accept": "G"}, "accept: 'G' is used already"),  # ours
+        ({"accept": "M"}, "accept: 'M' is used by napari (new label); the default holds"),
+        ({"accept": "ctrl-shift-c"}, "accept: 'ctrl-shift-c' is used by napari (toggle console visibility)"),
+        ({"accept": "Ctrl-Z"}, "accept: 'Ctrl-Z' is used by napari (in Labels layers)"),
+        ({"accept": "G"}, "accept: 'G' is the key of 'rediffuse'; the default holds"),
+        ({"accept": "Left"}, "accept: 'Left' moves through lists, frames and fields"),
+        ({"accept": "Ctrl-Shift-Up"}, "accept: 'Ctrl-Shift-Up' moves through lists, frames and fields"),
+        ({"accept": "Control"}, "accept: 'Control' is only held with another key"),
+        ({"accept": "Ctrl-Shift"}, "accept: 'Ctrl-Shift' is only held with another key"),
+        ({"accept": "Ctrl-K Ctrl-L"}, "accept: 'Ctrl-K Ctrl-L' is no key"),
+        ({"accept": "Ctrl-é"}, "accept: 'Ctrl-é' is no key"),
         ({"accept": "no key"}, "accept: 'no key' is no key"),
         ({"accept": ""}, "accept: '' is no key"),
     ],
@@ -61,12 +73,36 @@ def test_keys_can_be_changed_but_not_taken_from_another(wanted: dict[str, str], 
     assert shortcuts == (DEFAULT if problem else Shortcuts(accept="Ctrl-K"))
 
 
+def test_keys_that_the_user_gave_to_napari_are_taken(monkeypatch):
+    shortcuts = get_settings().shortcuts
+    theirs = {"napari:new_label": [coerce_keybinding("J")], "napari:toggle_grid": [coerce_keybinding("K")]}
+    monkeypatch.setattr(shortcuts, "shortcuts", shortcuts.shortcuts | theirs)
+    given, problems = checked({"skip": "J"})
+    assert given == DEFAULT
+    assert problems == [
+        "skip: 'J' is used by napari (new label); the default holds",
+        "accept: the default 'K' is used by napari (toggle grid); choose another key for one of the two",
+    ]
+    assert checked({"accept": "Ctrl-J"}) == (Shortcuts(accept="Ctrl-J"), [])
+
+
+def test_keys_of_menus_are_taken(monkeypatch):
+    app = Application("menus")
+    rule = KeyBindingRule(primary=KeyMod.CtrlCmd | KeyCode.KeyO)
+    app.register_action(Action(id="open", title="Open File(s)...", callback=print, keybindings=[rule]))
+    monkeypatch.setattr(Application, "get_app", {"napari": app}.get)
+    assert checked({"accept": "Ctrl-O"})[1] == [
+        "accept: 'Ctrl-O' is used by napari (in a menu: Open File(s)); the default holds"
+    ]
+    Application.destroy("menus")
+
+
 def test_settings_hold_the_keys(no_settings):
     no_settings.parent.mkdir(parents=True)
-    no_settings.write_text(yaml.safe_dump({"keys": {"skip": "J", "next": "1"}}))
+    no_settings.write_text(yaml.safe_dump({"keys": {"skip": "J", "next": "M"}}))
     settings, problems = load_settings()
     assert settings.shortcuts == Shortcuts(skip="J")
-    assert problems == [f"{no_settings}: keys.next: '1' is used already; the default holds"]
+    assert problems == [f"{no_settings}: keys.next: 'M' is used by napari (new label); the default holds"]
 
 
 def test_keys_are_free_again_after_closing(qtbot):
@@ -126,6 +162,27 @@ def test_lists_and_choices_leave_letters_to_the_keys(viewer, dock):
     assert [widget.currentText() for widget in lists if isinstance(widget, QComboBox)] == before
 
 
+def test_numbers_leave_letters_to_the_keys_and_keep_what_makes_a_number(viewer, dock):
+    pressed = []
+    for key in ("N", "Shift-N", "1", "E", "-"):
+        viewer.bind_key(key, lambda viewer, key=key: pressed.append(key), overwrite=True)
+    sliders = dock.findChildren(QLabeledSlider)
+    labels = [field for slider in sliders for field in slider.findChildren(QLineEdit)]
+    boxes = [dock.choices.seeds, dock.refine.min_area]
+    assert len(labels) >= len(sliders) > 3
+    for field in (*labels, *boxes):
+        pressed.clear()
+        field.setEnabled(True)
+        QTest.keyClick(field, Qt.Key.Key_N)
+        QTest.keyClick(field, Qt.Key.Key_N, Qt.KeyboardModifier.ShiftModifier)
+        assert pressed == ["N", "Shift-N"]
+        field.selectAll()
+        for digit in (Qt.Key.Key_1, Qt.Key.Key_E, Qt.Key.Key_Minus):
+            QTest.keyClick(field, digit)
+        assert pressed == ["N", "Shift-N"]
+        assert field.text().startswith("1")
+
+
 def test_choices_keep_the_keys_that_move_them_and_text_fields_keep_all(viewer, dock):
     pressed = []
     viewer.bind_key("N", lambda viewer: pressed.append("N"), overwrite=True)
@@ -133,8 +190,9 @@ def test_choices_keep_the_keys_that_move_them_and_text_fields_keep_all(viewer, d
     status.setEnabled(True)
     QTest.keyClick(status, Qt.Key.Key_Down)
     assert status.currentIndex() == 1
-    dock.annotate.notes.setEnabled(True)
     dock.annotate.about.setEnabled(True)
-    QTest.keyClick(dock.annotate.notes, Qt.Key.Key_N)
-    assert dock.annotate.notes.text() == "n"
+    for field in (dock.annotate.notes, dock.annotate.tags, dock.annotate.search):
+        field.setEnabled(True)
+        QTest.keyClick(field, Qt.Key.Key_N)
+        assert field.text() == "n"
     assert not pressed

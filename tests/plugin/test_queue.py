@@ -297,6 +297,16 @@ def test_scoring_notes_how_much_samples_differ(user: User, folder: Path):
     assert all(0 <= value <= 1 for value in scored)
     assert set(statuses(user)) == {"predicted"}
     assert user.images == ["frame_0"]
+    assert "of 5 images have a score; sort the table by Disagree" in user.panel.say.text()
+
+
+def test_scoring_says_that_nothing_is_left_to_score(user: User, folder: Path):
+    for number in range(1, 5):
+        (folder / f"frame_{number}.png").write_bytes(b"no image")
+    user.open(folder)
+    user.panel.score_button.click()
+    user.qtbot.waitUntil(lambda: "No image was scored: none of the others" in user.panel.say.text(), timeout=20_000)
+    assert user.panel.score_button.text() == "Score all"
 
 
 @pytest.fixture
@@ -310,9 +320,11 @@ def direct_bundle(bundle: str, tmp_path: Path) -> str:
     return str(folder)
 
 
-@pytest.mark.parametrize("why", ["no diffusion", "full disk"])
+@pytest.mark.parametrize(
+    ("why", "said"), [("no diffusion", "All samples of this model are the same"), ("full disk", "Scores not saved: 4")]
+)
 def test_scoring_ends_without_scores(
-    user: User, folder: Path, direct_bundle: str, monkeypatch: pytest.MonkeyPatch, why: str
+    user: User, folder: Path, direct_bundle: str, monkeypatch: pytest.MonkeyPatch, why: str, said: str
 ):
     if why == "no diffusion":
         user.dock.choices.choose(direct_bundle)
@@ -323,6 +335,7 @@ def test_scoring_ends_without_scores(
     user.qtbot.waitUntil(lambda: user.panel.score_button.text() == "Score all", timeout=20_000)
     monkeypatch.undo()
     assert [item.disagreement for item in user.items.values()] == [-1] * 5
+    assert said in user.panel.say.text()
     user.panel.score_button.click()  # they are tried again
     assert user.panel.score_button.text() == "Stop scoring"
     user.qtbot.waitUntil(lambda: user.panel.score_button.text() == "Score all", timeout=20_000)
@@ -470,7 +483,7 @@ def test_sidecar_that_is_broken_stops_the_editor_by_name(user: User, folder: Pat
     user.wait("frame_1")
     (folder / FOLDER / "masks" / "frame_0.provenance.json").write_text("{")
     user.panel.classes_button.click()
-    said = "frame_0.provenance.json: not valid JSON"
+    said = "frame_0.provenance.json: is damaged or no JSON file"
     user.qtbot.waitUntil(lambda: said in user.panel.say.text(), timeout=10_000)
     user.qtbot.waitUntil(lambda: not user.panel.findChildren(ClassEditor), timeout=10_000)
 

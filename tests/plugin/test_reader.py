@@ -91,10 +91,10 @@ def test_project_that_is_open_elsewhere_is_said_in_the_tab(viewer, dock, file: P
     ("content", "message"),
     [
         ("[]", "expected an object with named fields, got list"),
-        ("", "not valid JSON"),
+        ("", "is damaged or no JSON file"),
         ("{}", "format None is not 1"),
         ('{"format": 1, "classes": [], "items": []}', "holds no items"),
-        ("\0\xff", "not valid JSON"),
+        ("\0\xff", "is damaged or no JSON file"),
     ],
 )
 def test_file_that_is_no_project_is_named(viewer, tmp_path: Path, content: str, message: str) -> None:

@@ -69,11 +69,12 @@ def test_certainty_is_set_in_percent(write, percent, certainty):
     assert settings.morphology(MORPHOLOGY).min_confidence == certainty
 
 
-def test_every_setting_says_when_it_takes_effect():
+def test_every_setting_has_a_title_and_says_when_it_takes_effect():
     manifest = yaml.safe_load(MANIFEST.read_text(encoding="utf-8"))
     for group in manifest["contributions"]["configurations"].values():
         assert group["title"].endswith(" (takes effect when the dock is opened again)")
-        for about in group["properties"].values():
+        for name, about in group["properties"].items():
+            assert about.get("title", "").strip(), name  # napari's preferences show no setting without one
             assert about["description"].endswith(" Takes effect when the dock is opened again.")
 
 
