@@ -12,13 +12,16 @@ INTERVAL = 2  # milliseconds between two beats
 LIMIT = 120.0  # seconds
 # Seconds before an operation, in which nothing of the one before is left, and after it, for the last drawing.
 REST, REDRAW = 0.5, 0.3
+# A block up to this long, in seconds, is not felt; what goes beyond it is stutter.
+FELT = 0.05
 
 
 class Measured(NamedTuple):
-    """Seconds from the start of an operation to its end, and the longest block of the window meanwhile."""
+    """Seconds from the start of an operation to its end, the longest block of the window meanwhile, and its stutter."""
 
     seconds: float
     blocked: float
+    stutter: float
 
 
 class Heartbeat:
@@ -42,7 +45,16 @@ class Heartbeat:
     @property
     def longest(self) -> float:
         """The longest gap, in seconds; one that goes on counts as well."""
-        return max([*self.gaps, perf_counter() - self._beat])
+        return max(self._all)
+
+    @property
+    def stutter(self) -> float:
+        """Seconds by which all gaps together, each for itself, exceed what is not felt."""
+        return sum(max(0.0, gap - FELT) for gap in self._all)
+
+    @property
+    def _all(self) -> list[float]:
+        return [*self.gaps, perf_counter() - self._beat]
 
     def reset(self) -> None:
         self.gaps.clear()
@@ -60,7 +72,7 @@ class Heartbeat:
         wait(done)
         seconds = perf_counter() - began
         pause(REDRAW)
-        return Measured(seconds, self.longest)
+        return Measured(seconds, self.longest, self.stutter)
 
     def watch(self, seconds: float) -> Measured:
         """Measure for a while, without starting anything."""

@@ -321,10 +321,10 @@ def responsiveness(result: Row) -> tuple[list[str], list[list[str]]]:
     rows = [
         [
             row["case"],
-            {"blocked": "longest block", "seconds": "whole time"}[row["measure"]],
+            {"blocked": "longest block", "stutter": "blocks beyond 50 ms", "seconds": "whole time"}[row["measure"]],
             *(f"{row[name] * 1000:.0f} ms" for name in ("median", "median by bare napari")),
             f"{row['difference'] * 1000:+.0f} ms",
-            f"{row['ratio']:.2f}",
+            f"{row['ratio']:.2f}" if row["ratio"] is not None else "",
             f"{row['worst difference'] * 1000:+.0f} ms",
         ]
         for row in result["summary"]

@@ -61,6 +61,7 @@ def test_a_block_within_an_operation_is_measured(
     measured = beat.measure(start, lambda: len(done) == 2)
     assert measured.seconds == 5.0
     assert measured.blocked == 4.0
+    assert measured.stutter == pytest.approx(0.95 + 3.95)
     beat.stop()
 
 
@@ -73,6 +74,8 @@ def test_summary_compares_with_bare_napari(monkeypatch: pytest.MonkeyPatch) -> N
         for n, (ours, bare) in enumerate(blocks)
     ]
     (row,) = responsiveness.summarise(rows)
+    (still,) = responsiveness.summarise([{"case": "b", "stutter": 0.1, "stutter by bare napari": 0.0}])
+    assert (still["difference"], still["ratio"]) == (0.1, None)
     assert (row["case"], row["measure"]) == ("a", "blocked")
     assert (row["median"], row["median by bare napari"]) == (0.4, 0.2)
     assert row["difference"] == pytest.approx(0.2)
