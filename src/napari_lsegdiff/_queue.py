@@ -21,7 +21,7 @@ from napari_lsegdiff._canvas import Canvas
 from napari_lsegdiff._choices import SamplingControls
 from napari_lsegdiff._class_choice import ClassChoice
 from napari_lsegdiff._controls import RefineControls
-from napari_lsegdiff._queue_table import QueueTable
+from napari_lsegdiff._open_project import OpenProject
 from napari_lsegdiff._runner import Runner
 from napari_lsegdiff._session import Session
 from napari_lsegdiff._worker import Failed
@@ -70,15 +70,14 @@ class Queue(QObject):
         self._session, self._runner, self._panel = session, runner, panel
         self._sampling, self._refine = sampling, refine
         self._unsaved: set[Path] = set()  # images whose masks have left the canvas and could not be saved
-        self._project: Project | None = None
-        self._table: QueueTable | None = None
+        self._shown: OpenProject | None = None
         self._name: str | None = None  # of the item on the canvas
         self._coming: str | None = None  # of the one on its way there
         self._ahead: Ahead | None = None
         self._news = ""  # what is to be said when the next image is shown
         self._canvas = Canvas(viewer, session, sampling, self)
         self._canvas.leaving.connect(self._on_leaving)
-        self._classes = ClassChoice(session, panel, lambda: (self._project, self._canvas.image), self)
+        self._classes = ClassChoice(session, panel, lambda: (self.project, self._canvas.image), self)
         self._classes.chosen.connect(self._on_class_chosen)
         self._classes.edited.connect(self.reclassed)
         self._classes.failed.connect(self._on_failed)
@@ -103,7 +102,7 @@ class Queue(QObject):
     @property
     def project(self) -> Project | None:
         """The project that is open."""
-        return self._project
+        return None if self._shown is None else self._shown.project
 
     def open_folder(self, folder: Path) -> None:
         """Open the project in a folder, or begin one for the images in it."""
@@ -115,7 +114,7 @@ class Queue(QObject):
 
     def resume(self, images: Sequence[Path]) -> None:
         """Open the project that a folder of these image files holds, if there is one and none is open."""
-        if self._project is None:
+        if self._shown is None:
             folder = next((path.parent for path in images if Project.in_folder(path.parent)), None)
             if folder is not None:
                 self.open_folder(folder)
@@ -125,25 +124,23 @@ class Queue(QObject):
             return
         self.close_project()
         try:
-            self._project = opened()
+            project = opened()
         except LSegDiffError as error:
             self._fail(error)
             return
-        self._table = QueueTable(self._project, self)
-        self._ahead = Ahead(self._project, self._runner, self._sampling.model, self._refine, self)
+        self._shown = OpenProject(project, self._panel, self)
+        self._shown.failed.connect(self._on_failed)
+        self._ahead = Ahead(project, self._runner, self._sampling.model, self._refine, self)
         self._ahead.loaded.connect(self._display)
         self._ahead.unreadable.connect(self._on_unreadable)
         self._ahead.predicted.connect(self._on_predicted)
         self._ahead.failed.connect(self._on_failed)
         self._ahead.scored.connect(self._on_scored)
-        self._session.classes = self._project.classes
-        self._news = self._project.news
-        self._panel.show_project(self._project, self._table)
-        self._show_progress()
-        items = self._project.items
+        self._session.classes = project.classes
+        self._news = project.news
         # what was restored after a crash comes first
-        first = next((name for name in items if self._canvas.restored(self._project.image(name)) is not None), None)
-        self.show(first or self._project.first_open)
+        first = next((name for name in project.items if self._canvas.restored(project.image(name)) is not None), None)
+        self.show(first or project.first_open)
 
     def close_project(self) -> bool:
         """Save what is on the canvas and let go of the project; False if it could not be saved and stays there."""
@@ -153,16 +150,13 @@ class Queue(QObject):
             self._canvas.clear()
         else:
             self._note_unsaved()
-        if self._project is not None:
-            self._project.close()
-        if self._table is not None:
-            self._table.close()
+        if self._shown is not None:
+            self._shown.close()
         if self._ahead is not None:
             self._ahead.close()
-        self._project = self._table = self._ahead = self._name = self._coming = None
+        self._shown = self._ahead = self._name = self._coming = None
         self._canvas.image = None
         self._session.classes = ()
-        self._panel.show_project(None, None)
         self._show_scoring()
         return kept
 
@@ -239,18 +233,15 @@ class Queue(QObject):
     # within
 
     def _item(self) -> Item | None:
-        return None if self._project is None or self._name is None else self._project.items[self._name]
+        return None if self._shown is None or self._name is None else self._shown[self._name]
 
     def _following(self) -> str | None:
         """Return the next item of the table that is still open, from the top again after the last."""
-        if self._project is None:
-            return None
-        items, others = self._project.items, self._panel.others(self._coming or self._name)
-        return next((name for name in others if name != self._name and not items[name].done), None)
+        return None if self._shown is None else self._shown.following(self._coming or self._name, besides=self._name)
 
     def _go_on(self, following: str | None) -> None:
         if following is None:
-            done = self._project is not None and all(item.done for item in self._project.items.values())
+            done = self._shown is not None and self._shown.done
             self._panel.tell("All images are done: press Export all…" if done else "No image is left under this filter")
         else:
             self.show(following)
@@ -280,22 +271,22 @@ class Queue(QObject):
                 self._session.hold(self._canvas.mask)
 
     def _note_unsaved(self) -> None:
-        if self._project is not None and self._name is not None:
-            self._unsaved.add(self._project.image(self._name))
+        if self._shown is not None and self._name is not None:
+            self._unsaved.add(self._shown.image(self._name))
 
     def _save(self, accepted: bool) -> bool:
-        assert self._project is not None
+        assert self._shown is not None
         assert self._name is not None
         if self._canvas.mask is None:
             self._panel.echo("There is no mask yet: press Run in the Segment tab, or wait for it")
             return False
         try:
-            self._canvas.save(self._project, self._name, accepted)
+            self._canvas.save(self._shown.project, self._name, accepted)
         except LSegDiffError as error:
             self._fail(error)
             return False
-        self._unsaved.discard(self._project.image(self._name))
-        self._refresh(self._name)
+        self._unsaved.discard(self._shown.image(self._name))
+        self._shown.refresh(self._name)
         self._panel.tell(f"{'Accepted' if accepted else 'Kept as a draft'}: {self._name}")
         return True
 
@@ -306,13 +297,12 @@ class Queue(QObject):
         QTimer.singleShot(DRAWN if self._canvas.clear() else 0, partial(self._place, loaded))
 
     def _place(self, loaded: Loaded) -> None:
-        if self._project is None or self._ahead is None or loaded.name != self._coming:
+        if self._shown is None or self._ahead is None or loaded.name != self._coming:
             return
-        name, item = loaded.name, self._project.items[loaded.name]
-        self._canvas.place(name, self._project.image(name), loaded.pixels, item.seconds)
+        name, item = loaded.name, self._shown[loaded.name]
+        self._canvas.place(name, self._shown.image(name), loaded.pixels, item.seconds)
         self._name, self._coming = name, None
-        if self._table is not None:
-            self._table.mark(name)
+        self._shown.mark(name)
         if item.problem:  # by now it can be read
             self._update(problem="")
         self._panel.show_item(item)
@@ -322,13 +312,13 @@ class Queue(QObject):
         self._prepare()
 
     def _show_mask(self, loaded: Loaded, ready: Prediction | None) -> None:
-        assert self._project is not None
+        assert self._shown is not None
         assert self._ahead is not None
         image, saved = self._canvas.image, loaded.saved
         if image is None or self._canvas.mask is not None:
             return
         if saved is not None and saved.labels.shape == loaded.pixels.shape[:2]:
-            self._canvas.adopt(saved, self._project.items[loaded.name].seconds)
+            self._canvas.adopt(saved, self._shown[loaded.name].seconds)
             self._ahead.sampling = self._canvas.own_sampling
             if saved.note:
                 self._panel.tell(saved.note)
@@ -343,13 +333,13 @@ class Queue(QObject):
             self.wanted.emit(image)
 
     def _on_unreadable(self, name: str, failed: Failed) -> None:
-        if self._project is None or self._ahead is None:
+        if self._shown is None or self._ahead is None:
             return
-        folder = self._project.image(name).parent
+        folder = self._shown.image(name).parent
         there = folder.is_dir()
         if not there:  # a drive that was taken out: no image is to blame
             self._panel.tell(f"{folder}: the folder is gone; bring it back, then click on an image")
-        if not there or not self._update_item(name, problem=failed.line):
+        if not there or not self._shown.update(name, problem=failed.line):
             self._ahead.pause()
             self._show_scoring()
         elif name != self._coming:
@@ -363,26 +353,17 @@ class Queue(QObject):
                 self.show(following)
 
     def _on_predicted(self, name: str, disagreement: float) -> None:
-        if self._project is None:
+        if self._shown is None:
             return
         changes: dict[str, object] = {} if disagreement < 0 else {"disagreement": round(disagreement, 4)}
-        if self._project.items[name].status == "new":
+        if self._shown[name].status == "new":
             changes["status"] = "predicted"
-        self._update_item(name, **changes)
+        self._shown.update(name, **changes)
 
     def _on_scored(self, lost: int) -> None:
         self._show_scoring()
-        if self._project is None:
-            return
-        scored = sum(item.disagreement >= 0 for item in self._project.items.values())
-        if lost:
-            folder = self._project.folder
-            said = f"Scores not saved: {lost}; see that {folder} can be written to, then press Score all again"
-        elif scored:
-            said = f"{scored} of {len(self._project.items)} images have a score; sort the table by Disagree"
-        else:
-            said = "No image was scored: none of the others is still open and can be read"
-        self._panel.tell(said)
+        if self._shown is not None:
+            self._panel.tell(self._shown.scoring_result(lost))
 
     def _on_failed(self, failed: Failed) -> None:
         self._show_scoring()
@@ -404,29 +385,7 @@ class Queue(QObject):
             self._update(seconds=round(self._canvas.seconds, 1))
 
     def _update(self, **changes: object) -> bool:
-        return self._name is not None and self._update_item(self._name, **changes)
-
-    def _update_item(self, name: str, **changes: object) -> bool:
-        if self._project is None:
-            return False
-        try:
-            self._project.update(name, **changes)
-        except LSegDiffError as error:
-            self._fail(error)
-            return False
-        self._refresh(name)
-        return True
-
-    def _refresh(self, name: str) -> None:
-        if self._table is not None:
-            self._table.refresh(name)
-        self._show_progress()
-
-    def _show_progress(self) -> None:
-        if self._project is not None:
-            items = self._project.items.values()
-            unreadable = sum(bool(item.problem) for item in items)
-            self._panel.show_progress(sum(item.done for item in items) - unreadable, unreadable, len(items))
+        return self._shown is not None and self._name is not None and self._shown.update(self._name, **changes)
 
     def _on_class_chosen(self, image: Image) -> None:
         self._canvas.reclassed = True
@@ -434,10 +393,10 @@ class Queue(QObject):
         self.reclassed.emit()
 
     def _on_export(self, path: Path) -> None:
-        if self._project is None:
+        if self._shown is None:
             return
         try:
-            count = self._project.export_coco(path)
+            count = self._shown.project.export_coco(path)
         except LSegDiffError as error:
             self._fail(error)
         else:

@@ -916,8 +916,7 @@ def test_mask_of_one_sample_is_not_among_the_doubtful(user: User, folder: Path):
     assert (statuses(user)[0], user.items["frame_0"].disagreement) == ("predicted", -1)
     user.panel.status.setCurrentText("doubtful")
     assert user.panel.names == []
-    user.queue.project.update("frame_2", disagreement=0.3)
-    user.queue._refresh("frame_2")
+    user.queue._shown.update("frame_2", disagreement=0.3)
     assert user.panel.names == ["frame_2"]
     user.press(DEFAULT.next)
     user.wait("frame_2")
