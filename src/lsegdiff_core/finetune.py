@@ -101,7 +101,7 @@ def finetune(
         stores = stores_of(parts.learnt, parts.held_out, config.data, config.store_size)
         config, device = yield from _learn(config, stores, work / "run", networks, device)
         release(config, work / "run", work / "bundle", "last", manifest.min_confidence)
-        comparison = yield from _compare(source, work / "bundle", parts.held_out, device)
+        comparison = yield from _compare_where_it_fits(source, work / "bundle", parts.held_out, device)
         _note(work / "bundle", source, parts, comparison)
         os.replace(work / "bundle", out)
     finally:
@@ -206,6 +206,19 @@ def _ways(config: TrainConfig, device: torch.device) -> Iterator[tuple[TrainConf
         note = f"{optim.batch} at once, for the GPU's memory does not suffice for more"
         yield dataclasses.replace(config, denoiser=optim), device, note
     yield config, torch.device("cpu"), "on the CPU, for the GPU's memory does not suffice"
+
+
+def _compare_where_it_fits(
+    before: Path, after: Path, held_out: Sequence[Pair], device: torch.device
+) -> Generator[Progress, None, Comparison]:
+    """Compare on the CPU when the GPU's memory does not suffice: what was learnt is not thrown away for that."""
+    try:
+        return (yield from _compare(before, after, held_out, device))
+    except RuntimeError as error:
+        if device.type == "cpu" or not ran_out_of_memory(error):
+            raise
+    release_memory()
+    return (yield from _compare(before, after, held_out, torch.device("cpu")))
 
 
 def _compare(

@@ -93,7 +93,7 @@ def read_project_file(folder: Path) -> ProjectFile:
     if isinstance(data, Mapping) and data.get("format") != FORMAT:
         raise LSegDiffError(f"{path}: format {data.get('format')!r} is not {FORMAT}; update this program")
     known = from_dict(ProjectFile, data, str(path))
-    _check_names((item.name for item in known.items), path)
+    _check_names((item.name for item in known.items), path, folds_case=path.with_name(FILE.upper()).exists())
     if not known.items:
         raise LSegDiffError(f"{path}: holds no items; add one")
     try:
@@ -103,15 +103,16 @@ def read_project_file(folder: Path) -> ProjectFile:
     return known
 
 
-def _check_names(names: Iterable[str], path: Path) -> None:
-    """Refuse two names whose masks would be one file."""
+def _check_names(names: Iterable[str], path: Path, folds_case: bool) -> None:
+    """Refuse two names whose masks are one file, where upper and lower case are one if the file system says so."""
     seen: dict[str, str] = {}
     for name in names:
-        other = seen.get(name.casefold())
+        file = name.lower() if folds_case else name
+        other = seen.get(file)
         if other is not None:
-            told = f"'{name}' twice" if other == name else f"'{other}' and '{name}', one file to Windows and macOS"
+            told = f"'{name}' twice" if other == name else f"'{other}' and '{name}', which are one file here"
             raise LSegDiffError(f"{path}: names {told}; rename one of the items, and its mask's files likewise")
-        seen[name.casefold()] = name
+        seen[file] = name
 
 
 def append_images(items: dict[str, Item], images: Iterable[Path], folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import napari
 from qtpy.QtCore import QTimer
@@ -27,7 +28,7 @@ class RememberingDock(SegmentationDock):
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__(napari_viewer)
-        self._whole = _shows_all(napari_viewer)
+        self._whole = _whole_view(napari_viewer)
         state = load_state()
         if state is not None:
             self._resume(state)
@@ -37,8 +38,8 @@ class RememberingDock(SegmentationDock):
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
         """Let the canvas, which the dock makes narrower, show the whole of what it showed whole before."""
         super().showEvent(event)
-        if self._whole:
-            self._whole = False
+        whole, self._whole = self._whole, None
+        if whole is not None and whole == _view(self._viewer):
             QTimer.singleShot(0, self._viewer.reset_view)
 
     def _suggested(self) -> Values:
@@ -75,12 +76,25 @@ class RememberingDock(SegmentationDock):
             self.tabs.setCurrentIndex(titles.index(state.tab))
 
 
-def _shows_all(viewer: napari.viewer.Viewer) -> bool:
-    """Return whether the canvas shows all layers as napari does at first: nobody has zoomed or moved it."""
-    camera = getattr(viewer, "scene", viewer).camera  # napari 0.8 has no scene
-    before = camera.center, camera.zoom, camera.angles
+View = tuple[tuple[float, ...], float, tuple[float, ...]]
+
+
+def _view(viewer: napari.viewer.Viewer) -> View:
+    """Return which part of the world is on the canvas: centre, zoom and angles."""
+    camera = _camera(viewer)
+    return tuple(camera.center), camera.zoom, tuple(camera.angles)
+
+
+def _whole_view(viewer: napari.viewer.Viewer) -> View | None:
+    """Return the view if it is the one of all layers that napari begins with; None if somebody has moved it."""
+    before = _view(viewer)
     viewer.reset_view()
-    if before == (camera.center, camera.zoom, camera.angles):
-        return True
+    if before == _view(viewer):
+        return before
+    camera = _camera(viewer)
     camera.center, camera.zoom, camera.angles = before
-    return False
+    return None
+
+
+def _camera(viewer: napari.viewer.Viewer) -> Any:
+    return getattr(viewer, "scene", viewer).camera  # napari 0.8 has no scene

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from napari.components import ViewerModel
@@ -10,7 +11,7 @@ from napari.layers import Image
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QFileDialog, QWidget
 
-from lsegdiff_core.data.images import pixel_hash, to_rgb
+from lsegdiff_core.data.images import pixel_hash, read_image, to_rgb
 from lsegdiff_core.data.readers import SUFFIXES
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.saved import Saved, read_saved
@@ -32,11 +33,23 @@ def open_images(viewer: ViewerModel, paths: Sequence[str]) -> Failed | None:
         try:
             viewer.open(path, plugin="napari")
         except Exception as error:  # readers raise whatever they like
-            refused[Path(path).name] = f"{path}: {type(error).__name__}: {error}"
+            refused[Path(path).name] = _reason(Path(path), error)
     if not refused:
         return None
-    line = f"{', '.join(refused)}: cannot be read as an image; choose a picture ({', '.join(SUFFIXES)}), not cut off"
-    return Failed(line, "\n".join(refused.values()))
+    reasons = "\n".join(refused.values())
+    if len(refused) == 1:
+        return Failed(reasons, reasons)
+    return Failed(
+        f"{', '.join(refused)}: cannot be opened as images; the reasons stand in this line's tooltip", reasons
+    )
+
+
+def _reason(path: Path, error: Exception) -> str:
+    try:
+        read_image(path)
+    except LSegDiffError as ours:  # says what to do
+        return str(ours)
+    return f"{path}: cannot be opened ({error}); save it as one of {', '.join(SUFFIXES)}"
 
 
 def adopt_saved(session: Session, image: Image, frame: Frame, saved: Saved, seconds: float) -> None:
@@ -99,8 +112,8 @@ class MaskFiles(QObject):
             saved = read_saved(path)
             job = self._session.job(image)
             seconds = saved.provenance.get("seconds")
-            adopt_saved(self._session, image, job.frame, saved, seconds if isinstance(seconds, int | float) else 0.0)
             notes = "; ".join(filter(None, (saved.note, _doubt(image, job.frame, saved))))
+            adopt_saved(self._session, image, job.frame, saved, seconds if isinstance(seconds, int | float) else 0.0)
         except LSegDiffError as error:
             self.failed.emit(error)
             return
@@ -123,6 +136,7 @@ def _doubt(image: Image, frame: Frame, saved: Saved) -> str:
     """Return what there is to say of a mask whose sidecar speaks of other pixels than those of the frame."""
     about = saved.provenance.get("image", {})
     known = about.get("sha256")
-    if known is None or known == pixel_hash(to_rgb(read_frame(image, frame), image.name)):
-        return ""
+    with suppress(LSegDiffError):  # what cannot be segmented is no image that a mask was made of
+        if known is None or known == pixel_hash(to_rgb(read_frame(image, frame), image.name)):
+            return ""
     return f"it was made of another image ({about.get('name')}); make sure that it belongs to this one"

@@ -53,8 +53,17 @@ class _Pass(QObject):
         held = event.modifiers() & (modifiers.ControlModifier | modifiers.AltModifier | modifiers.MetaModifier)
         if held or not self._passes(event.text()):
             return False
+        _take(watched)
         event.ignore()
         return True
+
+
+def _take(field: QObject) -> None:
+    """Let a number that is still being typed count: what the key does may use it, or leave it behind."""
+    if isinstance(field, QAbstractSpinBox):
+        field.interpretText()
+    elif isinstance(field, QLineEdit) and field.hasAcceptableInput():
+        field.editingFinished.emit()
 
 
 def _children(parent: QWidget, *kinds: type[QWidget]) -> list[QWidget]:

@@ -24,10 +24,13 @@ class Landing(QObject):
         Emitted with each `Refined` that has come onto the canvas.
     failed
         Emitted with the `Failed` of one that has not.
+    settled
+        Emitted when no mask is on its way any more.
     """
 
     written = Signal(object)
     failed = Signal(object)
+    settled = Signal()
 
     def __init__(self, session: Session, parent: QObject) -> None:
         super().__init__(parent)
@@ -62,6 +65,7 @@ class Landing(QObject):
     def _on_refined(self, result: Refined | Failed, merge: int | None) -> None:
         if isinstance(result, Failed):
             self.failed.emit(result)
+            self._tell_settled()
         else:
             self._waiting[result.job] = (result, merge)
             self._write()
@@ -81,3 +85,8 @@ class Landing(QObject):
             self._retry.start()
         else:
             self._retry.stop()
+            self._tell_settled()
+
+    def _tell_settled(self) -> None:
+        if self.idle:
+            self.settled.emit()

@@ -21,14 +21,18 @@ from napari_lsegdiff._canvas import Canvas
 from napari_lsegdiff._choices import SamplingControls
 from napari_lsegdiff._class_choice import ClassChoice
 from napari_lsegdiff._controls import RefineControls
+from napari_lsegdiff._landing import Landing
 from napari_lsegdiff._open_project import OpenProject
 from napari_lsegdiff._runner import Runner
+from napari_lsegdiff._segmentation import Segmentation
 from napari_lsegdiff._session import Session
 from napari_lsegdiff._worker import Failed
 
 # Milliseconds in which the canvas is drawn without the old layers. A software driver (Mesa's) crashes when layers go
 # and others come between two drawings, in any viewer and without this plugin.
 DRAWN = 60
+# Seconds on an image that are worth writing the project for once more: a mask that was just saved has brought its own.
+LONGER = 1.0
 
 
 class Queue(QObject):
@@ -42,6 +46,8 @@ class Queue(QObject):
         The controls.
     sampling, refine
         How images are segmented and new masks refined; they show how a saved mask was made while it is on the canvas.
+    segmentation, arrivals
+        What draws masks and brings them onto the canvas: one on its way is waited for.
     parent
         The dock.
 
@@ -64,10 +70,15 @@ class Queue(QObject):
         panel: AnnotatePanel,
         sampling: SamplingControls,
         refine: RefineControls,
+        segmentation: Segmentation,
+        arrivals: Landing,
         parent: QObject,
     ) -> None:
         super().__init__(parent)
         self._session, self._runner, self._panel = session, runner, panel
+        self._segmentation, self._arrivals = segmentation, arrivals
+        self._later: Callable[[], None] | None = None  # what the user asked for while a mask was on its way
+        arrivals.settled.connect(self._on_settled)
         self._sampling, self._refine = sampling, refine
         self._unsaved: set[Path] = set()  # images whose masks have left the canvas and could not be saved
         self._shown: OpenProject | None = None
@@ -154,7 +165,7 @@ class Queue(QObject):
             self._shown.close()
         if self._ahead is not None:
             self._ahead.close()
-        self._shown = self._ahead = self._name = self._coming = None
+        self._shown = self._ahead = self._name = self._coming = self._later = None
         self._canvas.image = None
         self._session.classes = ()
         self._show_scoring()
@@ -170,7 +181,9 @@ class Queue(QObject):
 
     def show(self, name: str) -> None:
         """Bring an item onto the canvas."""
-        if self._ahead is None or (name == self._name and self._canvas.image is not None) or not self._keep():
+        if self._ahead is None or (name == self._name and self._canvas.image is not None):
+            return
+        if self._unsettled(partial(self.show, name)) or not self._keep():
             return
         self._coming = name
         self._panel.tell(f"Loading {name}…")
@@ -188,16 +201,21 @@ class Queue(QObject):
 
     def accept(self) -> None:
         """Save the mask on the canvas as good, and go on."""
-        following = self._following()
-        if self._name is None or self._canvas.image is None or self._drawing():
+        if self._name is None or self._canvas.image is None or self._unsettled(self.accept):
             return
+        if self._segmentation.running and self._canvas.mask is not None:
+            self._panel.tell("The mask is being drawn again: wait for it, or cancel, then press again")
+            return
+        following = self._following()
         if self._save(accepted=True):
             self._go_on(following)
 
     def skip(self) -> None:
         """Leave the item out, and go on."""
+        if self._name is None or self._unsettled(self.skip):
+            return
         following = self._following()
-        if self._name is not None and self._keep() and self._update(status="skipped"):
+        if self._keep() and self._update(status="skipped"):
             self._go_on(following)
 
     def changed(self, image: Image, painted: bool) -> None:
@@ -256,6 +274,23 @@ class Queue(QObject):
             return False
         self._update_seconds()
         return True
+
+    def _unsettled(self, action: Callable[[], None]) -> bool:
+        """Return whether the mask on the canvas cannot be left yet: the user draws, or a slider's result is on its way.
+
+        In the latter case ``action`` follows when it has come.
+        """
+        if self._drawing():
+            return True
+        if self._canvas.mask is None or self._arrivals.idle:
+            return False
+        self._later = action
+        return True
+
+    def _on_settled(self) -> None:
+        later, self._later = self._later, None
+        if later is not None:
+            later()
 
     def _drawing(self) -> bool:
         """Return whether the user is in the middle of a stroke, and say so: half of it is nothing to save."""
@@ -345,7 +380,7 @@ class Queue(QObject):
         elif name != self._coming:
             self._prepare()
         else:
-            following, said = self._following(), f"{failed.line}. It is left out"
+            following, said = self._following(), f"Left out: {failed.line}"
             if following is None:
                 self._panel.tell(said, failed.details)
             else:
@@ -381,8 +416,11 @@ class Queue(QObject):
 
     def _update_seconds(self) -> None:
         item = self._item()
-        if item is not None and self._canvas.image is not None and item.status in ("edited", "accepted", "skipped"):
-            self._update(seconds=round(self._canvas.seconds, 1))
+        if item is None or self._canvas.image is None or item.status not in ("edited", "accepted", "skipped"):
+            return
+        seconds = round(self._canvas.seconds, 1)
+        if seconds - item.seconds >= LONGER:
+            self._update(seconds=seconds)
 
     def _update(self, **changes: object) -> bool:
         return self._shown is not None and self._name is not None and self._shown.update(self._name, **changes)

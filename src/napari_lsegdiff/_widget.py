@@ -127,7 +127,17 @@ class SegmentationDock(QWidget):
             self.panel,
             self,
         )
-        self.queue = Queue(self._viewer, self._session, self._runner, self.annotate, self.sampling, self.refine, self)
+        self.queue = Queue(
+            self._viewer,
+            self._session,
+            self._runner,
+            self.annotate,
+            self.sampling,
+            self.refine,
+            self._segmentation,
+            self._arrivals,
+            self,
+        )
         self.learn = LearnDialog(self.choices, self)
 
         segment_box = QGroupBox("Segment")

@@ -220,6 +220,25 @@ def test_smaller_batch_is_said_and_leaves_nothing_of_the_larger_one(
     course.close()
 
 
+def test_too_little_memory_for_the_comparison_does_not_throw_the_training_away(
+    project: Path, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places: list[str] = []
+
+    def predictor(bundle: str, device: str) -> Predictor:
+        places.append(device)
+        if device == "cuda":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return Predictor(bundle, device)
+
+    monkeypatch.setattr("lsegdiff_core.finetune.train", lambda *rest, device, **more: run.train(*rest, **more))
+    monkeypatch.setattr("lsegdiff_core.finetune.Predictor", predictor)
+    *_, last = finetune(project, str(tiny_bundle), tmp_path / "mine", steps=1, device=torch.device("cuda"))
+    assert places == ["cuda", "cpu", "cpu"]
+    assert last == Progress("comparing", 4, 4)
+    assert (tmp_path / "mine").is_dir()
+
+
 def test_too_little_memory_everywhere_is_said_and_leaves_nothing(
     project: Path, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

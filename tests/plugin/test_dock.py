@@ -328,8 +328,11 @@ def test_what_is_no_image_is_named_and_the_others_open(viewer, dock, monkeypatch
     monkeypatch.setattr(QFileDialog, "getOpenFileNames", lambda *args, **options: (paths, ""))
     dock.open_button.click()
     assert [layer.name for layer in viewer.layers] == ["good"]
-    assert dock.status.startswith("notes.txt, gone.png: cannot be read as an image; choose a picture (.jpg")
-    assert paths[1] in dock.panel.label.toolTip()
+    assert dock.status.startswith("notes.txt, gone.png: cannot be opened as images")
+    assert f"{paths[1]}: no such file" in dock.panel.label.toolTip()
+    paths[1:] = []
+    dock.open_button.click()
+    assert dock.status == f"{paths[0]}: cannot be read as an image; is it truncated, or not an image at all?"
 
 
 def test_the_size_that_is_said_follows_a_slider(viewer, dock, run, qtbot):

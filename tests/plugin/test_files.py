@@ -121,6 +121,15 @@ def test_opened_mask_of_another_image_says_so(viewer, dock, corrected, tmp_path)
     )
 
 
+def test_mask_opens_on_an_image_that_cannot_be_segmented(viewer, dock, corrected, tmp_path):
+    path = tmp_path / "mask.png"
+    save_by_export(viewer, dock, corrected, path)
+    viewer.add_image(np.full((96, 128), np.nan), name="broken", contrast_limits=(0, 1))
+    dock.files.open(path)
+    assert dock.status.startswith("Opened: mask.png; it was made of another image (frame)")
+    assert "broken mask" in viewer.layers
+
+
 def test_a_mask_names_the_file_of_its_image(viewer, dock, run, tmp_path):
     Image.fromarray(np.full((96, 128, 3), 120, np.uint8)).save(tmp_path / "frame_7.png")
     (image,) = viewer.open(tmp_path / "frame_7.png", plugin="napari")

@@ -183,6 +183,23 @@ def test_numbers_leave_letters_to_the_keys_and_keep_what_makes_a_number(viewer, 
         assert field.text().startswith("1")
 
 
+def test_a_number_counts_before_the_key_that_is_pressed_after_it(viewer, dock):
+    values = []
+    fields = [
+        (field, slider.value)
+        for slider in (dock.choices.steps, dock.correct.strength, dock.refine.threshold)
+        for field in slider.findChildren(QLineEdit)
+    ]
+    fields.append((dock.refine.min_area, dock.refine.min_area.value))
+    for field, value in fields:
+        viewer.bind_key("N", lambda viewer, value=value: values.append(value()), overwrite=True)
+        field.setEnabled(True)
+        field.selectAll()
+        QTest.keyClicks(field, "0.7" if value() <= 1 else "7")
+        QTest.keyClick(field, Qt.Key.Key_N)
+    assert values == [7, 0.7, 0.7, 7]
+
+
 def test_choices_keep_the_keys_that_move_them_and_text_fields_keep_all(viewer, dock):
     pressed = []
     viewer.bind_key("N", lambda viewer: pressed.append("N"), overwrite=True)

@@ -920,3 +920,28 @@ def test_mask_of_one_sample_is_not_among_the_doubtful(user: User, folder: Path):
     assert user.panel.names == ["frame_2"]
     user.press(DEFAULT.next)
     user.wait("frame_2")
+
+
+@pytest.mark.parametrize("leave", [DEFAULT.accept, DEFAULT.skip, DEFAULT.next])
+def test_the_last_change_of_a_slider_is_waited_for(user: User, folder: Path, leave: str):
+    user.open(folder)
+    user.paint()  # a draft is kept on the way to the next image, too
+    user.dock.refine.opening.setValue(7)
+    assert not user.dock._arrivals.idle
+    user.press(leave)
+    user.wait("frame_1")
+    kept = folder / FOLDER / ("masks" if leave == DEFAULT.accept else "drafts") / "frame_0.provenance.json"
+    assert json.loads(kept.read_text())["morphology"]["opening"] == 7
+
+
+def test_a_mask_that_is_drawn_again_is_not_accepted_before_it_is_there(user: User, folder: Path):
+    user.open(folder)
+    user.paint()
+    user.press(DEFAULT.rediffuse)
+    user.press(DEFAULT.accept)
+    assert user.panel.say.text() == "The mask is being drawn again: wait for it, or cancel, then press again"
+    user.qtbot.waitUntil(lambda: not user.dock.running, timeout=20_000)
+    assert statuses(user)[0] == "edited"
+    user.press(DEFAULT.accept)
+    user.wait("frame_1")
+    assert statuses(user)[0] == "accepted"

@@ -159,6 +159,15 @@ def test_a_view_that_the_user_chose_stays(viewer, camera, opened, qtbot):
     assert (camera.zoom, tuple(camera.center)) == (5.0, (0.0, 100.0, 200.0))
 
 
+def test_a_view_that_was_chosen_before_the_dock_is_seen_stays(viewer, camera, opened, qtbot):
+    viewer.add_image(np.zeros((300, 600), np.uint8))
+    opened()
+    camera.zoom = 5.0
+    viewer.show()
+    qtbot.wait(200)
+    assert camera.zoom == 5.0
+
+
 def test_a_bare_dock_neither_reads_nor_writes_a_state(viewer, change, no_state):
     change(chosen=CHOSEN, after_stroke=True)
     before = no_state.read_bytes()
