@@ -95,6 +95,15 @@ def test_indexed_png_refuses_more_than_255_objects(tmp_path):
     export(np.arange(257)[None], tmp_path, "coco")
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # decoding in pycocotools
+def test_coco_keeps_the_holes_and_the_parts_of_an_object(tmp_path):
+    labels = np.zeros((40, 60), np.uint8)
+    labels[5:30, 5:30] = 1
+    labels[12:20, 12:20] = 0  # a polygon would fill it
+    labels[33:38, 50:58] = 1
+    np.testing.assert_array_equal(read(export(labels, tmp_path, "coco"), "coco", labels.shape), labels)
+
+
 def test_coco_describes_image_categories_and_objects(tmp_path):
     labels = several()
     data = json.loads(export(labels, tmp_path, "coco").read_text())

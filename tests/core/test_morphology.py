@@ -136,6 +136,17 @@ def test_opening_loses_no_pixel_where_the_mask_leaves_the_image(radius):
         np.testing.assert_array_equal(refine(probability, replace(PLAIN, opening=radius)), probability > 0)
 
 
+def test_a_wide_opening_is_not_made_with_a_disc_of_so_many_pixels(monkeypatch):
+    """As a footprint, ``disk(15)`` takes seconds on a 1080p frame; a distance map does not care for the radius."""
+    asked = []
+    monkeypatch.setattr("skimage.morphology.disk", asked.append)
+    monkeypatch.setattr("skimage.morphology.footprints.disk", asked.append)
+    probability = np.zeros((80, 80), dtype=np.float32)
+    probability[10:70, 10:70] = 1.0
+    assert refine(probability, replace(PLAIN, opening=15.0, closing=15.0)).any()
+    assert not asked
+
+
 def test_opening_removes_what_is_narrower_than_its_disc_and_keeps_the_rest():
     probability = np.zeros((60, 80), dtype=np.float32)
     probability[20:40, 10:40] = 1.0

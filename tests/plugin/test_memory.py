@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import logging
 import weakref
+from functools import partial
+from threading import Event
 
 import numpy as np
 import pytest
@@ -192,6 +194,20 @@ def test_runner_unloads_when_idle_only(qtbot, ask, calls):
     assert before.process > 0
     assert after.process > 0
     assert not runner._cache._predictors
+
+
+def test_of_requests_that_wait_the_newest_wins(qtbot):
+    runs, came, done = NewestWins(), [], []
+    first = Event()
+    runs.done.connect(lambda result, tag: done.append((result, tag)))
+    runs.request("slider", first.wait, "first")
+    for number in range(5):
+        runs.request("slider", partial(came.append, number), number)
+    runs.request("other", lambda: "other", "other")
+    first.set()
+    qtbot.waitUntil(lambda: runs.idle)
+    assert came == [4]
+    assert [tag for _, tag in done] == ["first", 4, "other"]
 
 
 def test_work_that_is_done_is_let_go(qtbot, viewer):

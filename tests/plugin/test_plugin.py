@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from importlib.metadata import requires
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -56,6 +58,12 @@ def test_manifest_is_valid():
         for setting in group.properties.values():
             assert setting.title
             assert setting.description
+
+
+def test_neither_a_qt_binding_nor_all_of_napari_is_required():
+    required = [line for line in requires("napari-lsegdiff") or [] if "extra ==" not in line]
+    assert any(line.startswith("qtpy") for line in required)
+    assert not [line for line in required if re.match(r"(PySide|PyQt|napari)", line, re.IGNORECASE)]
 
 
 def test_dock_opens_without_torch():
