@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -76,19 +76,19 @@ def _temporary(path: Path) -> Path:
     return Path(name)
 
 
-def remove_leftovers(folder: Path, names: Container[str]) -> None:
+def remove_leftovers(folder: Path, ours: Callable[[str], bool]) -> None:
     """Remove what a killed process left in ``folder`` between writing and renaming.
 
     Parameters
     ----------
     folder
         Where nobody else may be writing; it need not be there.
-    names
-        Of the files that are written there; what belongs to any other name stays.
+    ours
+        Whether a file of this name is written there; what belongs to any other stays.
     """
     for path in folder.glob(".*"):
         leftover = LEFTOVER.fullmatch(path.name)
-        if leftover and leftover["stem"] + leftover["suffix"] in names and path.name not in names:
+        if leftover and ours(leftover["stem"] + leftover["suffix"]) and not ours(path.name):
             with suppress(OSError):  # what cannot be removed does no harm
                 path.unlink()
 

@@ -28,7 +28,7 @@ from lsegdiff_core.accepted import MASKS, accepted_files
 from lsegdiff_core.classes import DEFAULT_CLASSES, ObjectClass, check_classes, reclassed
 from lsegdiff_core.data.readers import list_images, read_image_list
 from lsegdiff_core.errors import LSegDiffError
-from lsegdiff_core.export import coco, export_labels, sidecar_path, sidecar_text
+from lsegdiff_core.export import SIDECAR, coco, export_labels, sidecar_path, sidecar_text
 from lsegdiff_core.files import remove_leftovers, write_text, write_together
 from lsegdiff_core.project_file import FILE, Item, append_images, image_file, project_text, read_project_file, relative
 from lsegdiff_core.saved import Saved, is_mask, read_saved, read_sidecar, user_part
@@ -358,11 +358,12 @@ class Project:
         return len(frames)
 
     def _remove_leftovers(self) -> None:
-        masks = [self._mask(name, accepted=True) for name in self.items]
-        names = {path.name for mask in masks for path in (mask, sidecar_path(mask))}
-        remove_leftovers(self.folder, {FILE})
+        def ours(file: str) -> bool:
+            return file.removesuffix(".png") in self.items or file.removesuffix(SIDECAR) in self.items
+
+        remove_leftovers(self.folder, lambda file: file == FILE)
         for part in (MASKS, DRAFTS):
-            remove_leftovers(self.folder / part, names)
+            remove_leftovers(self.folder / part, ours)
 
     def _mask(self, name: str, accepted: bool) -> Path:
         return self.folder / (MASKS if accepted else DRAFTS) / f"{name}.png"

@@ -67,11 +67,11 @@ class Canvas(QObject):
 
     def restored(self, path: Path) -> Image | None:
         """Return the layer of an image file that is in the viewer with a mask: a crashed session was restored."""
-        source = str(path.resolve())
-        for layer in self._viewer.layers:
-            if isinstance(layer, Image) and layer.source.path == source and self._session.mask_layer(layer) is not None:
-                return layer
-        return None
+        images = (layer for layer in self._viewer.layers if isinstance(layer, Image) and layer.source.path)
+        masked = [layer for layer in images if self._session.mask_layer(layer) is not None]
+        # asked for thousands of images, and mostly there is none: only then is the disk asked
+        source = str(path.resolve()) if masked else ""
+        return next((layer for layer in masked if layer.source.path == source), None)
 
     def place(self, name: str, path: Path, pixels: NDArray[np.uint8], seconds: float) -> None:
         """Show an image.
