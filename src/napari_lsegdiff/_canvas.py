@@ -171,6 +171,17 @@ class Canvas(QObject):
         else:
             self._sampling.lend(sampling)
 
+    def keep_behind(self, saved: Saved) -> bool:
+        """Put a saved mask where redo finds it, if it is another one than that on show; return whether it is."""
+        mask = self.mask
+        if self.image is None or mask is None or saved.labels.shape != mask.data.shape:
+            return False
+        if np.array_equal(mask.data, saved.labels):
+            return False
+        adopt_saved(self._session, self.image, self._session.job(self.image).frame, saved, self.seconds)
+        mask.undo()
+        return True
+
     def save(self, project: Project, name: str, accepted: bool) -> None:
         """Write the mask as that of an item of a project, accepted or as a draft.
 

@@ -57,10 +57,13 @@ class Queue(QObject):
         Emitted with the image layer on the canvas when it has no mask yet and needs a run.
     reclassed
         Emitted when objects have got other classes.
+    brought_back
+        Emitted when a saved mask is on the canvas again.
     """
 
     wanted = Signal(object)
     reclassed = Signal()
+    brought_back = Signal()
 
     def __init__(
         self,
@@ -133,12 +136,32 @@ class Queue(QObject):
     def _open(self, opened: Callable[[], Project]) -> None:
         if not self._keep():
             return
+        folder, name = (None, None) if self._shown is None else (self._shown.project.folder, self._name)
         self.close_project()
         try:
             project = opened()
         except LSegDiffError as error:
-            self._fail(error)
+            failed = self._fail(error)
+            if folder is not None:
+                self._reopen(folder, name, failed.line)
             return
+        self._begin(project)
+        self._news = project.news
+        # what was restored after a crash comes first
+        first = next((name for name in project.items if self._canvas.restored(project.image(name)) is not None), None)
+        self.show(first or project.first_open)
+
+    def _reopen(self, folder: Path, name: str | None, why: str) -> None:
+        """Go back to the project that was open, and say why the one that was wanted instead is not."""
+        try:
+            project = Project.open(folder)
+        except LSegDiffError:
+            return
+        self._begin(project)
+        self._news = why
+        self.show(name or project.first_open)
+
+    def _begin(self, project: Project) -> None:
         self._shown = OpenProject(project, self._panel, self)
         self._shown.failed.connect(self._on_failed)
         self._ahead = Ahead(project, self._runner, self._sampling.model, self._refine, self)
@@ -148,10 +171,6 @@ class Queue(QObject):
         self._ahead.failed.connect(self._on_failed)
         self._ahead.scored.connect(self._on_scored)
         self._session.classes = project.classes
-        self._news = project.news
-        # what was restored after a crash comes first
-        first = next((name for name in project.items if self._canvas.restored(project.image(name)) is not None), None)
-        self.show(first or project.first_open)
 
     def close_project(self) -> bool:
         """Save what is on the canvas and let go of the project; False if it could not be saved and stays there."""
@@ -350,11 +369,16 @@ class Queue(QObject):
         assert self._shown is not None
         assert self._ahead is not None
         image, saved = self._canvas.image, loaded.saved
-        if image is None or self._canvas.mask is not None:
+        if image is None:
+            return
+        if self._canvas.mask is not None:  # restored after a crash
+            if saved is not None and self._canvas.keep_behind(saved):
+                self._panel.tell("Restored. Another mask of this image was saved: Redo (Ctrl+Shift+Z) shows that one")
             return
         if saved is not None and saved.labels.shape == loaded.pixels.shape[:2]:
             self._canvas.adopt(saved, self._shown[loaded.name].seconds)
             self._ahead.sampling = self._canvas.own_sampling
+            self.brought_back.emit()
             if saved.note:
                 self._panel.tell(saved.note)
             return
@@ -440,6 +464,7 @@ class Queue(QObject):
         else:
             self._panel.tell(f"Written: {path.name} with the masks of {count} images", str(path))
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: Exception) -> Failed:
         failed = Failed.of(error)
         self._panel.tell(failed.line, failed.details)
+        return failed

@@ -36,6 +36,7 @@ from napari_lsegdiff._runner import Runner
 from napari_lsegdiff._segmentation import Segmentation
 from napari_lsegdiff._session import Session
 from napari_lsegdiff._settings import load_settings
+from napari_lsegdiff._text import Wrapped
 from napari_lsegdiff._worker import Failed
 
 logger = logging.getLogger(__name__)
@@ -78,8 +79,10 @@ class SegmentationDock(QWidget):
         self._viewer = napari_viewer
         self._settings, self._problems = load_settings()
         journals = self._settings.autosave_folder or default_folder()
-        self._journal = Journal(journals, self._on_error)
+        self._journal = Journal(journals, self._on_autosave_failed)
         self._session = Session(napari_viewer, self._on_layer_changed, self._journal)
+        self.warning = Wrapped()
+        self.warning.hide()
         self.recovery_bar = RecoveryBar()
         self._recovery = Recovery(napari_viewer, self._session, self.recovery_bar, journals, self)
         self._runner = Runner(self)
@@ -157,6 +160,7 @@ class SegmentationDock(QWidget):
         self.tabs.addTab(Scrolled(self.about), "About")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, TITLE_OVERLAP, 0, 0)
+        layout.addWidget(self.warning)
         layout.addWidget(self.recovery_bar)
         layout.addWidget(self.tabs)
 
@@ -176,7 +180,7 @@ class SegmentationDock(QWidget):
         self.panel.said.connect(self.annotate.echo)
         self.panel.said.connect(lambda *_: self.exporter.say("", ""))
         self.files.said.connect(self.panel.say)
-        self.files.said.connect(self.exporter.say)
+        self.files.said.connect(self._show_export)
         self.files.failed.connect(self._on_error)
         self.files.opened.connect(self._on_opened)
         self._segmentation.sampled.connect(self.queue.sampled)
@@ -186,6 +190,7 @@ class SegmentationDock(QWidget):
         self.queue.wanted.connect(self.run)
         self.annotate.learning.connect(lambda: self.learn.ask(self.queue.project))
         self.queue.reclassed.connect(self._on_mask_changed)
+        self.queue.brought_back.connect(self._on_mask_changed)
         self.choices.device.currentTextChanged.connect(self._show_about)
         self.about.unload.connect(lambda: self.about.show_unloaded(self._runner.unload()))
         self._recovery.said.connect(self._on_restored)
@@ -227,8 +232,8 @@ class SegmentationDock(QWidget):
         self.destroyed.connect(self._closers.close)
         if self.choices.bundle is not None:
             self.choices.choose(self.choices.bundle)
-        for problem in self._problems:
-            self.panel.say(problem)
+        if self._problems:
+            self.panel.say(". ".join(self._problems))
         self._recovery.look()
         self._on_shown()
 
@@ -265,6 +270,10 @@ class SegmentationDock(QWidget):
     def _on_error(self, error: Exception) -> None:
         failed = Failed.of(error)
         self.panel.say(failed.line, failed.details)
+
+    def _on_autosave_failed(self, error: Exception) -> None:
+        self.warning.setText(Failed.of(error).line)  # stays: a status line is overwritten by the next message
+        self.warning.show()
 
     # what comes of a run
 
@@ -321,6 +330,12 @@ class SegmentationDock(QWidget):
             self.refine.show_morphology(morphology)
 
     # what the user and the viewer do
+
+    def _show_export(self, text: str, tooltip: str) -> None:
+        self.exporter.say(text, tooltip)
+        segment = self.tabs.widget(0)
+        if isinstance(segment, Scrolled):  # the line has its place only after this event
+            QTimer.singleShot(0, partial(segment.ensureWidgetVisible, self.exporter.said))
 
     def _on_open(self) -> None:
         paths, _ = QFileDialog.getOpenFileNames(self, "Open images", filter=f"{IMAGES};;All files (*)")

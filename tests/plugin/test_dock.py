@@ -343,6 +343,17 @@ def test_the_size_that_is_said_follows_a_slider(viewer, dock, run, qtbot):
     assert dock.status == f"Mask of {np.count_nonzero(viewer.layers['a mask'].data):,} px"
 
 
+def test_that_autosave_has_stopped_stays_on_show(viewer, journals, request):
+    journals.write_text("no folder")
+    dock = request.getfixturevalue("dock")
+    run = request.getfixturevalue("run")
+    viewer.add_image(np.full((100, 120), 100, np.uint8), name="a")
+    assert run()
+    viewer.layers["a mask"].paint((5, 5), 1)
+    assert "autosave has stopped" in dock.warning.text()
+    assert not dock.warning.isHidden()
+
+
 def test_forget_strokes_button(viewer, dock, run):
     viewer.add_image(np.full((100, 120), 100, np.uint8), name="a")
     assert run()

@@ -711,6 +711,37 @@ def test_crash_in_the_queue_loses_no_stroke(user: User, folder: Path, journals: 
     dock.queue.close_project()
 
 
+def test_a_mask_that_was_saved_by_another_session_is_behind_the_restored_one(
+    user: User, folder: Path, journals: Path, tmp_path: Path
+):
+    user.open(folder)
+    user.paint(2, 3)
+    drawn = user.mask.data.copy()
+    left = tmp_path / "left"
+    shutil.copytree(journals, left)
+    user.viewer.layers.clear()
+    user.queue.close_project()
+    for path in left.glob("*.journal"):
+        shutil.copy(path, journals / f"crashed-{path.name}")
+    project = Project.of_folder(folder)
+    other = np.zeros(SHAPE, np.uint8)
+    other[30:50, 30:50] = 1
+    project.save("frame_0", other, None, {}, accepted=False, seconds=1)
+    project.close()
+
+    dock = SegmentationDock(user.viewer)
+    user.viewer.window.add_dock_widget(dock, name="again")
+    dock.recovery_bar.restore_button.click()
+    again = User(dock, user.viewer, user.qtbot)
+    user.qtbot.waitUntil(lambda: again.panel.say.text().startswith("Restored. Another mask"), timeout=20_000)
+    np.testing.assert_array_equal(again.mask.data, drawn)
+    again.mask.redo()
+    np.testing.assert_array_equal(again.mask.data, other)
+    again.mask.undo()
+    np.testing.assert_array_equal(again.mask.data, drawn)
+    dock.queue.close_project()
+
+
 # closing
 
 
@@ -945,3 +976,29 @@ def test_a_mask_that_is_drawn_again_is_not_accepted_before_it_is_there(user: Use
     user.press(DEFAULT.accept)
     user.wait("frame_1")
     assert statuses(user)[0] == "accepted"
+
+
+def test_the_dock_follows_a_saved_mask_that_comes_back(user: User, folder: Path):
+    user.open(folder)
+    user.paint()
+    user.panel.class_chosen.emit("instrument")
+    user.press(DEFAULT.next)
+    user.wait("frame_1")
+    assert user.panel.object_class.currentText() == "polyp"
+    user.press(DEFAULT.previous)
+    user.wait("frame_0")
+    assert user.panel.object_class.currentText() == "instrument"
+    for widget in (user.dock.exporter.button, user.dock.correct.forget_button, user.dock.correct.split_button):
+        assert widget.isEnabled()
+    assert user.dock.correct.object.text() == "Object 1: instrument 1"
+
+
+def test_a_list_that_is_refused_leaves_the_project_open(user: User, folder: Path, tmp_path: Path):
+    user.open(folder)
+    user.press(DEFAULT.next)
+    user.wait("frame_1")
+    (tmp_path / "notes.txt").write_text("no image")
+    user.panel.list_chosen.emit(tmp_path / "notes.txt")
+    user.wait("frame_1")
+    assert user.queue.project.folder == folder / FOLDER
+    assert "none of its lines (1) is an image file" in user.panel.say.text()
