@@ -285,7 +285,7 @@ def test_broken_image_is_named_and_the_queue_goes_on(user: User, folder: Path):
     user.wait("frame_2")
     assert user.panel.table.model().index(0, 1).data() == "unreadable"
     user.qtbot.waitUntil(lambda: "frame_1.png: cannot be read" in user.panel.say.text(), timeout=20_000)
-    assert "It is left out" in user.panel.say.text()
+    assert user.panel.say.text().startswith("Left out: ")
 
 
 def test_scoring_notes_how_much_samples_differ(user: User, folder: Path):
@@ -843,7 +843,7 @@ def test_lines_of_a_list_that_are_left_out_or_lead_nowhere_are_said(user: User, 
     assert user.panel.names == names[:3]
     user.queue.show("gone")
     user.wait("frame_1")
-    assert user.panel.say.text().startswith(f"{folder / 'gone.png'}: no such file")
+    assert user.panel.say.text().startswith(f"Left out: {folder / 'gone.png'}: no such file")
     assert user.items["gone"].problem.startswith(f"{folder / 'gone.png'}: no such file")
 
 
