@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsegdiff_core.data.geometry import Geometry
+from lsegdiff_core.data.images import pixel_hash
 from lsegdiff_core.errors import LSegDiffError
 
 # Values of `Hints.locked`.
@@ -38,10 +38,7 @@ class Hints:
     def provenance(self) -> dict[str, Any]:
         """The strokes' and the mask's sha256 (of the arrays' bytes; None without a mask), ready for JSON."""
         arrays = {"locked": self.locked, "current": self.current}
-        return {
-            name: None if array is None else hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
-            for name, array in arrays.items()
-        }
+        return {name: None if array is None else pixel_hash(array) for name, array in arrays.items()}
 
     def planes(self, geometry: Geometry, size: int) -> NDArray[np.float32]:
         """Return what the hint encoder takes: (4, ``size``, ``size``) float32 in [0, 1].

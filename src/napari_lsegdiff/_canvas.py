@@ -67,11 +67,19 @@ class Canvas(QObject):
 
     def restored(self, path: Path) -> Image | None:
         """Return the layer of an image file that is in the viewer with a mask: a crashed session was restored."""
+        source = str(path.resolve())
+        return next((layer for layer in self._masked if layer.source.path == source), None)
+
+    def first_restored(self, project: Project) -> str | None:
+        """Return the first item of a project whose image was restored with a mask."""
+        if not self._masked:  # mostly there is none: the disk is not asked for thousands of images then
+            return None
+        return next((name for name in project.items if self.restored(project.image(name)) is not None), None)
+
+    @property
+    def _masked(self) -> list[Image]:
         images = (layer for layer in self._viewer.layers if isinstance(layer, Image) and layer.source.path)
-        masked = [layer for layer in images if self._session.mask_layer(layer) is not None]
-        # asked for thousands of images, and mostly there is none: only then is the disk asked
-        source = str(path.resolve()) if masked else ""
-        return next((layer for layer in masked if layer.source.path == source), None)
+        return [layer for layer in images if self._session.mask_layer(layer) is not None]
 
     def place(self, name: str, path: Path, pixels: NDArray[np.uint8], seconds: float) -> None:
         """Show an image.

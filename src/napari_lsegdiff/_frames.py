@@ -54,14 +54,16 @@ def frame_shape(layer: Image) -> tuple[int, int]:
     return height, width
 
 
-def about_image(layer: Image) -> dict[str, Any]:
-    """Return what the provenance of a mask says of its image: name, height and width, ready for JSON.
-
-    The name is that of the file, since whoever gets the mask has no layers; the layer's where there is no file.
-    """
-    height, width = frame_shape(layer)
+def file_name(layer: Image) -> str:
+    """Return the name of the image's file, since whoever gets a mask has no layers; the layer's without a file."""
     path = layer.source.path
-    return {"name": Path(path).name if path else layer.name, "height": height, "width": width}
+    return Path(path).name if path else layer.name
+
+
+def about_image(layer: Image) -> dict[str, Any]:
+    """Return what the provenance of a mask says of its image: name, height and width, ready for JSON."""
+    height, width = frame_shape(layer)
+    return {"name": file_name(layer), "height": height, "width": width}
 
 
 def read_frame(layer: Image, frame: Frame) -> NDArray[np.generic]:

@@ -55,15 +55,12 @@ class Queue(QObject):
     ----------
     wanted
         Emitted with the image layer on the canvas when it has no mask yet and needs a run.
-    reclassed
-        Emitted when objects have got other classes.
-    brought_back
-        Emitted when a saved mask is on the canvas again.
+    remasked
+        Emitted when a saved mask is on the canvas again, or objects have got other classes.
     """
 
     wanted = Signal(object)
-    reclassed = Signal()
-    brought_back = Signal()
+    remasked = Signal()
 
     def __init__(
         self,
@@ -93,7 +90,7 @@ class Queue(QObject):
         self._canvas.leaving.connect(self._on_leaving)
         self._classes = ClassChoice(session, panel, lambda: (self.project, self._canvas.image), self)
         self._classes.chosen.connect(self._on_class_chosen)
-        self._classes.edited.connect(self.reclassed)
+        self._classes.edited.connect(self.remasked)
         self._classes.failed.connect(self._on_failed)
         panel.folder_chosen.connect(self.open_folder)
         panel.list_chosen.connect(self.open_list)
@@ -148,8 +145,7 @@ class Queue(QObject):
         self._begin(project)
         self._news = project.news
         # what was restored after a crash comes first
-        first = next((name for name in project.items if self._canvas.restored(project.image(name)) is not None), None)
-        self.show(first or project.first_open)
+        self.show(self._canvas.first_restored(project) or project.first_open)
 
     def _reopen(self, folder: Path, name: str | None, why: str) -> None:
         """Go back to the project that was open, and say why the one that was wanted instead is not."""
@@ -378,7 +374,7 @@ class Queue(QObject):
         if saved is not None and saved.labels.shape == loaded.pixels.shape[:2]:
             self._canvas.adopt(saved, self._shown[loaded.name].seconds)
             self._ahead.sampling = self._canvas.own_sampling
-            self.brought_back.emit()
+            self.remasked.emit()
             if saved.note:
                 self._panel.tell(saved.note)
             return
@@ -452,7 +448,7 @@ class Queue(QObject):
     def _on_class_chosen(self, image: Image) -> None:
         self._canvas.reclassed = True
         self.changed(image, painted=True)
-        self.reclassed.emit()
+        self.remasked.emit()
 
     def _on_export(self, path: Path) -> None:
         if self._shown is None:

@@ -20,7 +20,7 @@ from lsegdiff_core.journal import Journal
 from lsegdiff_core.journal_format import Recovered, smallest_type
 from lsegdiff_core.morphology import components
 from lsegdiff_core.prediction import Prediction
-from napari_lsegdiff._frames import Frame, about_image, check_fit, current_frame, frame_shape, widen
+from napari_lsegdiff._frames import Frame, check_fit, current_frame, file_name, frame_shape, widen
 from napari_lsegdiff._jobs import Job, Refined
 from napari_lsegdiff._layers import UNLOCKED, MaskLog, Origins, check_number
 from napari_lsegdiff._mask_layers import MaskLayers
@@ -79,8 +79,7 @@ class Session:
         """
         if image not in self._viewer.layers:
             raise LSegDiffError(f"{image.name}: the layer was removed; choose another image")
-        name = about_image(image)["name"]
-        return Job(image, current_frame(self._viewer, image), self.selected(image), name)
+        return Job(image, current_frame(self._viewer, image), self.selected(image), file_name(image))
 
     def selected(self, image: Image) -> int:
         """Return the id of the object that the user works on: the label chosen in the mask's layer, 1 at first."""

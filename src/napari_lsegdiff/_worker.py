@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Generator, Hashable
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from qtpy.QtCore import QObject, Signal
 from lsegdiff_core.bundle import bundle_hash, find_bundle
 from lsegdiff_core.config import SamplingConfig
 from lsegdiff_core.data.geometry import Geometry
+from lsegdiff_core.data.images import pixel_hash
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.hints import Hints
 from lsegdiff_core.memory import ran_out_of_memory, release_memory
@@ -137,7 +137,7 @@ class PredictorCache:
 
     def encode(self, predictor: Predictor, image: NDArray[np.generic], name: str) -> None:
         """Give the predictor an image, unless it is one of the last that it had."""
-        key = (name, image.shape, image.dtype.str, hashlib.sha256(np.ascontiguousarray(image).data).digest())
+        key = (name, image.shape, image.dtype.str, pixel_hash(image))
         known = self._images.setdefault(predictor, {})
         if key in known:
             predictor.encoded = known[key]

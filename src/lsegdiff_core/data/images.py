@@ -77,9 +77,9 @@ def to_rgb(image: NDArray[Any], name: str = "image") -> NDArray[np.uint8]:
     return image8
 
 
-def pixel_hash(rgb: NDArray[np.uint8]) -> str:
-    """Return the sha256 that stands for an image (H, W, 3) uint8 in the provenance of its masks."""
-    return hashlib.sha256(np.ascontiguousarray(rgb).data).hexdigest()
+def pixel_hash(pixels: NDArray[Any]) -> str:
+    """Return the sha256 of an array's values, which stands for an image, (H, W, 3) uint8, in its masks' provenance."""
+    return hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
 
 
 def _imread(path: Path) -> NDArray[Any]:
