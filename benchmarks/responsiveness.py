@@ -38,7 +38,7 @@ from lsegdiff_core.cli_options import write_json
 from lsegdiff_core.data.phantom import Phantom, draw_phantom
 from lsegdiff_core.evaluation import describe_run
 from lsegdiff_core.project import Project
-from napari_lsegdiff._jobs import Refined
+from napari_lsegdiff._jobs import Job, Refined
 from napari_lsegdiff._shortcuts import DEFAULT
 from napari_lsegdiff._widget import SegmentationDock
 from napari_lsegdiff._worker import Preview
@@ -124,17 +124,18 @@ def long_run(bench: Bench) -> Iterator[Row]:
     dock.choices.steps.setValue(STEPS)
     moments: list[tuple[float, bare.Action]] = []
     began = 0.0
+    show_preview = dock._correction.preview
 
-    def note(update: object) -> None:
-        if isinstance(update, Preview):
-            moments.append((perf_counter() - began, bare.Preview(update.square, update.geometry.box)))
+    def preview(job: Job, shown: Preview) -> None:
+        moments.append((perf_counter() - began, bare.Preview(shown.square, shown.geometry.box)))
+        show_preview(job, shown)
 
     def start() -> None:
         nonlocal began
         began = perf_counter()
         bench.run()
 
-    dock._runner.updated.connect(note)
+    dock._correction.preview = preview
     try:
         while True:
             bench.ours.show(image)
@@ -145,7 +146,7 @@ def long_run(bench: Bench) -> Iterator[Row]:
             its = bench.barely(bare.replay, moments)
             yield compared(ours, its) | {"previews": len(moments) - 1, "run": ours.seconds}
     finally:
-        dock._runner.updated.disconnect(note)
+        dock._correction.preview = show_preview
 
 
 def slider(bench: Bench) -> Iterator[Row]:

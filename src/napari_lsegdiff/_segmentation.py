@@ -72,6 +72,7 @@ class Segmentation(QObject):
         self._started = 0.0
         self._note = ""  # what a run has to say beside its mask
         self._stages = Paced(self._show_stage, self)
+        self._previews = Paced(self._show_preview, self)
         runner.updated.connect(self._on_update)
 
     @property
@@ -192,7 +193,7 @@ class Segmentation(QObject):
         elif isinstance(update, Stage):
             self._stages(update)
         elif isinstance(update, Preview):
-            self._correction.preview(self._running, update)
+            self._previews(update)
         elif isinstance(update, Failed):
             self._end(update.line, False, update.details)
         elif isinstance(update, Finished):
@@ -222,8 +223,13 @@ class Segmentation(QObject):
         self._panel.say(stage.text)
         self._panel.show_progress(stage.done, stage.total)
 
+    def _show_preview(self, preview: Preview) -> None:
+        if self._running is not None:
+            self._correction.preview(self._running, preview)
+
     def _set_running(self, job: Job | None) -> None:
         self._stages.drop()
+        self._previews.drop()
         self._running = job
         self._landing = None
         self._panel.set_running(job is not None)

@@ -1,6 +1,8 @@
+from time import monotonic, sleep
+
 from qtpy.QtCore import QObject
 
-from napari_lsegdiff._progress import PACE, Paced, ProgressBar
+from napari_lsegdiff._progress import PACE, REST, Paced, ProgressBar
 
 
 def test_the_first_is_shown_at_once_and_of_those_that_follow_quickly_the_newest(qtbot):
@@ -25,6 +27,21 @@ def test_what_was_dropped_never_comes_and_the_next_is_shown_at_once(qtbot):
     paced("new")
     qtbot.wait(2 * PACE)
     assert shown == ["first", "new"]
+
+
+def test_a_slow_drawing_leaves_the_window_most_of_the_time(qtbot):
+    began, owner = [], QObject()
+
+    def draw(number):
+        began.append(monotonic())
+        sleep(PACE / 1000)  # as slow as the pace: shown again at once, nothing else would find its time
+
+    paced = Paced(draw, owner)
+    paced(0)
+    qtbot.wait(1)
+    paced(1)
+    qtbot.waitUntil(lambda: len(began) > 1)
+    assert began[1] - began[0] > (REST + 1) * PACE / 1000 * 0.95
 
 
 def test_the_bar_shows_what_it_is_told(qtbot):
