@@ -22,12 +22,11 @@ from qtpy.QtWidgets import (
     QStylePainter,
     QWidget,
 )
-from superqt import QLabeledDoubleSlider, QLabeledSlider
 
 from lsegdiff_core.bundle import Manifest, available_bundles, bundle_hash, find_bundle, read_manifest
 from lsegdiff_core.config import MAX_STEPS, SAMPLER_NAMES, SamplingConfig
 from lsegdiff_core.errors import LSegDiffError
-from napari_lsegdiff._controls import row
+from napari_lsegdiff._controls import ShareSlider, Slider, row
 from napari_lsegdiff._overlays import is_overlay
 from napari_lsegdiff._settings import UNSET, Settings
 
@@ -145,8 +144,7 @@ class ModelChoice(QWidget):
         self.device = QComboBox()
         self.device.addItem("auto")
         self.show_device(settings.device)
-        self.steps = QLabeledSlider(Qt.Orientation.Horizontal)
-        self.steps.setRange(1, MAX_STEPS)
+        self.steps = Slider(1, MAX_STEPS)
         self.sampler = QComboBox()
         self.sampler.addItems(SAMPLER_NAMES)
         self.seeds = QSpinBox()
@@ -313,7 +311,7 @@ class SamplingControls:
         The user's own, while the controls show how a saved mask was made; None otherwise.
     """
 
-    def __init__(self, model: ModelChoice, strength: QLabeledDoubleSlider) -> None:
+    def __init__(self, model: ModelChoice, strength: ShareSlider) -> None:
         self.model = model
         self._strength = strength
         self.own: SamplingConfig | None = None

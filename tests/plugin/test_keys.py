@@ -200,6 +200,30 @@ def test_a_number_counts_before_the_key_that_is_pressed_after_it(viewer, dock):
     assert values == [7, 0.7, 0.7, 7]
 
 
+def test_keys_move_every_slider(dock):
+    keys = Qt.Key
+    sliders = dock.findChildren(QLabeledSlider)
+    assert {dock.choices.steps, dock.correct.strength, dock.refine.threshold, dock.refine.confidence} < set(sliders)
+    for slider in sliders:
+        low, high, step = slider.minimum(), slider.maximum(), slider.singleStep()
+        pressed = slider.focusProxy()
+        for key, value in (
+            (keys.Key_Home, low),
+            (keys.Key_Right, low + step),
+            (keys.Key_Up, low + 2 * step),
+            (keys.Key_Left, low + step),
+            (keys.Key_Down, low),
+            (keys.Key_PageUp, low + slider.pageStep()),
+            (keys.Key_PageDown, low),
+            (keys.Key_End, high),
+            (keys.Key_Right, high),
+        ):
+            QTest.keyClick(pressed, key)
+            assert slider.value() == pytest.approx(value), (slider.toolTip(), key)
+            (label,) = slider.findChildren(QLineEdit)
+            assert float(label.text()) == pytest.approx(value)
+
+
 def test_choices_keep_the_keys_that_move_them_and_text_fields_keep_all(viewer, dock):
     pressed = []
     viewer.bind_key("N", lambda viewer: pressed.append("N"), overwrite=True)
