@@ -35,7 +35,10 @@ OTHER = "Other folder…"
 
 
 class ImageChoice(QComboBox):
-    """The viewer's image layers; holds the layers themselves, so that a rename changes nothing but the text."""
+    """The viewer's image layers in the order in which they came, whichever of them lies above the others.
+
+    It holds the layers themselves, so that a rename changes nothing but the text.
+    """
 
     chosen = Signal()
 
@@ -51,7 +54,6 @@ class ImageChoice(QComboBox):
         events = viewer.layers.events
         events.inserted.connect(self._on_inserted)
         events.removed.connect(self._on_listed)
-        events.reordered.connect(self._on_listed)
         events.renamed.connect(self._on_listed)
         self._list(next((layer for layer in reversed(viewer.layers) if _is_picture(layer)), None))
 
@@ -60,7 +62,6 @@ class ImageChoice(QComboBox):
         events = self._viewer.layers.events
         events.inserted.disconnect(self._on_inserted)
         events.removed.disconnect(self._on_listed)
-        events.reordered.disconnect(self._on_listed)
         events.renamed.disconnect(self._on_listed)
 
     @property
@@ -98,7 +99,9 @@ class ImageChoice(QComboBox):
         before = self.layer
         blocked = self.blockSignals(True)
         self.clear()
-        self._layers = [layer for layer in self._viewer.layers if _is_picture(layer)]
+        pictures = [layer for layer in self._viewer.layers if _is_picture(layer)]
+        known = [layer for layer in self._layers if layer in pictures]
+        self._layers = known + [layer for layer in pictures if layer not in known]
         for index, layer in enumerate(self._layers):
             self.addItem(layer.name)
             self.setItemData(index, layer.name, Qt.ItemDataRole.ToolTipRole)  # long names are cut
