@@ -202,7 +202,7 @@ class SegmentationDock(QWidget):
         dims.events.current_step.connect(self._on_shown)
         # the last ones first: nothing listens any more when the layers go
         self._closers.calls += [
-            self.learn.learner.cancel,
+            self.learn.stop,
             self._garbage.close,
             self._runner.close,
             self._soon.stop,
