@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import logging
 import shutil
 import threading
 from pathlib import Path
@@ -531,6 +532,16 @@ def test_passes_follow_the_bundles_default(dock, bundle, tmp_path):
     for choice, on in ((folder, True), (bundle, False)):
         dock.choices.choose(str(choice))
         assert (dock.choices.flip.isChecked(), dock.choices.zoom.isChecked()) == (on, on)
+
+
+def test_the_log_says_what_a_person_chose(viewer, dock, run, caplog):
+    viewer.add_image(np.full((60, 60), 90, np.uint8), name="a")
+    dock.choices.seeds.setValue(4)
+    dock.choices.flip.setChecked(True)
+    with caplog.at_level(logging.INFO, "napari_lsegdiff"):
+        assert run()
+    assert "Segmented 60 x 60 pixels on cpu in " in caplog.text
+    assert " s: seeds 4, each 3 steps of ddim, mirror on, zoom off\n" in caplog.text
 
 
 def test_a_run_with_every_pass(viewer, dock, run, calls, monkeypatch):
