@@ -255,6 +255,11 @@ class SegmentationDock(QWidget):
         """Whether a run is under way."""
         return self._segmentation.running
 
+    @property
+    def comparing(self) -> bool:
+        """Whether the samples of the mask on show are being compared."""
+        return self._correction.comparing
+
     def run(self) -> None:
         """Segment the chosen image's frame on the canvas with the chosen model."""
         self._segmentation.run()
