@@ -14,11 +14,18 @@ from time import monotonic
 import imageio.v3 as iio
 import napari
 import numpy as np
+from napari.components import ViewerModel
 from napari.layers import Labels
-from qtpy.QtWidgets import QApplication, QWidget
+from qtpy.QtCore import QRect, Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication, QDialog, QWidget
 
 from lsegdiff_core.data.phantom import draw_phantom
+from lsegdiff_core.journal import Journal, default_folder
+from lsegdiff_core.journal_format import NO_STROKE
 from lsegdiff_core.project import Project
+from napari_lsegdiff._class_editor import ClassEditor
+from napari_lsegdiff._session import Session
 from napari_lsegdiff._widget import SegmentationDock
 
 DOCS = Path(__file__).parent
@@ -30,8 +37,7 @@ OVERLAID_SEEDS = (46, 47)
 class Person:
     """Somebody at the viewer, who waits for what happens and takes pictures."""
 
-    def __init__(self, state: str) -> None:
-        os.environ["XDG_STATE_HOME"] = state  # no crashed session of whoever makes the pictures is offered
+    def __init__(self) -> None:
         self.viewer = napari.Viewer()
         self.viewer.window.resize(1280, 800)
         self.dock = SegmentationDock(self.viewer)
@@ -56,7 +62,7 @@ class Person:
         ended: list[bool] = []
         self.dock.finished.connect(ended.append)
         button.click()
-        self.wait(lambda: bool(ended))
+        self.wait(lambda: bool(ended) and not self.dock.comparing)
         self.dock.finished.disconnect(ended.append)
         self.pause()
 
@@ -66,6 +72,28 @@ class Person:
     def picture(self, name: str) -> None:
         self.pause()
         self.viewer.window.screenshot(str(DOCS / f"{name}.png"), flash=False)
+
+    def picture_of(self, widget: QWidget, name: str, height: int | None = None) -> None:
+        self.pause()
+        part = QRect(0, 0, widget.width(), height or widget.height())
+        widget.grab(part).save(str(DOCS / f"{name}.png"))
+
+
+def crash() -> None:
+    """Leave behind what a session does that is killed: a mask that nobody saved."""
+    journal, viewer = Journal(default_folder()), ViewerModel()
+    session = Session(viewer, journal=journal)
+    frame = draw_phantom(1)
+    session.draw(session.job(viewer.add_image(frame.image, name="frame_0001")), frame.mask)
+    journal.close(keep=True)
+    session.close()
+
+
+def restore(person: Person) -> None:
+    """Be offered what the crashed session left behind."""
+    bar = person.dock.recovery_bar
+    person.picture_of(person.dock, "restoring", 134)
+    bar.later_button.click()
 
 
 def segment(person: Person) -> None:
@@ -177,17 +205,56 @@ def annotate(person: Person) -> None:
         person.wait(lambda: dock.annotate.score_button.text() == "Score all")
         viewer.reset_view()
         person.picture("annotating")
+        dock.annotate.classes_button.click()
+        editor = dock.findChild(ClassEditor)
+        person.wait(editor.become.isVisible)  # the objects are counted
+        person.picture_of(editor, "classes")
+        editor.reject()
+
+        (frames / "frame_0005.png").write_bytes(b"cut off")
+        for name in ("frame_0004", "frame_0006"):
+            dock.annotate.next_button.click()
+            person.wait(lambda name=name: name in viewer.layers)
+        person.picture_of(dock, "unreadable")
+
+        strokes = np.full((480, 640), NO_STROKE, np.int32)
+        strokes[:20, :20] = 0
+        for index, name in enumerate(dock.queue.project.items):
+            drawn = strokes if index % 2 else None
+            dock.queue.project.save(name, draw_phantom(1).mask.astype(np.uint8), drawn, {}, accepted=True, seconds=8)
+        dock.annotate.learn_button.click()
+        person.wait(lambda: "painted" in dock.learn.text.text())
+        person.picture_of(dock.learn, "learning")
+        dock.learn.hide()
         dock.queue.close_project()
+
+
+def look_around(person: Person) -> None:
+    """Check the model in the About tab, and list the keys."""
+    dock = person.dock
+    dock.tabs.setCurrentIndex(2)
+    person.wait(dock.about.copy_button.isEnabled)
+    dock.about.check_button.click()
+    person.wait(lambda: dock.about.status.text().startswith("Passed"))
+    person.picture_of(dock.about.parentWidget(), "about")
+    QTest.keyClick(dock.annotate.table, Qt.Key.Key_H)
+    (window,) = (child for child in dock.findChildren(QDialog) if child.isVisible())
+    person.picture_of(window, "keys")
+    window.close()
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as state:
-        person = Person(state)
+        os.environ["XDG_STATE_HOME"] = state  # no crashed session of whoever makes the pictures is offered
+        crash()
+        person = Person()
+        restore(person)
         segment(person)
         correct(person)
         start_over(person)
         compare(person)
         annotate(person)
+        look_around(person)
         person.viewer.close()
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lsegdiff_core.export import sidecar_path
 from lsegdiff_core.project_file import Item, image_file, read_project_file
-from lsegdiff_core.saved import read_saved
+from lsegdiff_core.saved import read_saved, read_sidecar
 
 MASKS = "masks"
 
@@ -21,6 +22,18 @@ def accepted_files(folder: Path, items: Iterable[Item]) -> list[tuple[str, Path,
         for item in items
         if item.status == "accepted"
     ]
+
+
+def painted(folder: Path, items: Iterable[Item]) -> int:
+    """Return on how many of the accepted masks among a project's items the user painted; it reads their sidecars.
+
+    Raises
+    ------
+    LSegDiffError
+        If a sidecar cannot be read.
+    """
+    sidecars = (sidecar_path(mask) for _, _, mask in accepted_files(folder, items))
+    return sum(read_sidecar(path).get("changed", 0) > 0 for path in sidecars if path.is_file())
 
 
 def accepted_masks(folder: Path, classes: Collection[str]) -> Iterator[tuple[str, Path, NDArray[np.bool_]]]:

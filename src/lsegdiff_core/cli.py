@@ -100,14 +100,14 @@ def predict(
     ] = "png",
     threshold: Annotated[float | None, typer.Option(help="Foreground from this probability on.")] = None,
     min_confidence: Annotated[
-        float | None, typer.Option(help="Remove components that the model is less sure of than this.")
+        float | None, typer.Option(help="Certainty: remove pieces that the model is less sure of than this.")
     ] = None,
     opening: Annotated[float, typer.Option(help="Radius of the opening, pixels of the image.")] = 0.0,
     closing: Annotated[float, typer.Option(help="Radius of the closing, pixels of the image.")] = 0.0,
     smooth: Annotated[float, typer.Option(help="Sigma of the contour's smoothing, pixels of the image.")] = 0.0,
-    min_area: Annotated[int, typer.Option(help="Remove components of fewer pixels.")] = 0,
+    min_area: Annotated[int, typer.Option(help="Min. area: remove pieces of fewer pixels.")] = 0,
     fill_holes: Annotated[bool, typer.Option(help="Fill holes.")] = True,
-    keep_largest: Annotated[bool, typer.Option(help="Keep the largest component only.")] = False,
+    keep_largest: Annotated[bool, typer.Option(help="Keep the largest piece only.")] = False,
 ) -> None:
     """Segment images and write their masks.
 
@@ -173,9 +173,7 @@ def evaluate(
     seeds: Seeds = None,
     flip: Flip = None,
     zoom: Zoom = None,
-    min_confidence: Annotated[
-        str, typer.Option(help="Least certainties of a part of the mask to compare, for example 0,0.3,0.5.")
-    ] = "",
+    min_confidence: Annotated[str, typer.Option(help="Values of Certainty to compare, for example 0,0.3,0.5.")] = "",
     json_file: Json = None,
 ) -> None:
     """Measure a bundle on images with masks.
@@ -224,7 +222,8 @@ def train(
         str, typer.Option(help="best (highest validation score) or last (the end of the schedule).")
     ] = "best",
     min_confidence: Annotated[
-        float, typer.Option(min=0.0, max=0.99, help="Default of the bundle, to be chosen on validation images.")
+        float,
+        typer.Option(min=0.0, max=0.99, help="The bundle's default of Certainty, to be chosen on validation images."),
     ] = 0.0,
     blend: Annotated[
         float,

@@ -32,15 +32,16 @@ Flip = Annotated[
     bool | None,
     typer.Option(
         "--flip/--no-flip",
-        help="Seeds 0, 1, … take turns at the four mirrored views, so that one seed sees none; the bundle's default if "
-        "left out.",
+        help="Mirror: seeds 0, 1, … take turns at four views of the image, as it is and mirrored, so that one seed "
+        "sees no mirrored one; the bundle's default if left out.",
     ),
 ]
 Zoom = Annotated[
     bool | None,
     typer.Option(
         "--zoom/--no-zoom",
-        help="A second pass over a crop around the first mask, for small lesions; the bundle's default if left out.",
+        help="Zoom: a second pass over a crop around the first mask, for small lesions; the bundle's default if left "
+        "out.",
     ),
 ]
 

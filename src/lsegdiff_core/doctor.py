@@ -101,11 +101,14 @@ class Check:
 
     def __str__(self) -> str:
         if self.passed:
-            return f"Passed on {self.device}, largest difference in probability {self.difference:.1e}"
+            return (
+                f"Passed: on {self.device} the model gives the result that it was released with (largest difference in "
+                f"probability {self.difference:.1e})"
+            )
         return (
-            f"Not passed on {self.device}: the replay differs by {self.difference:.1e} in probability (at most "
-            f"{TOLERANCE:.0e}); "
-            "this installation computes something else, try the CPU or another torch"
+            f"Not passed: on {self.device} the model gives another result than it was released with (largest "
+            f"difference in probability {self.difference:.1e}, at most {TOLERANCE:.0e} is in order); this installation "
+            "computes something else, try the CPU or another torch"
         )
 
 

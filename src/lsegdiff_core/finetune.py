@@ -57,7 +57,8 @@ def finetune(
     bundle
         What to start from, by name or folder; it is not changed.
     out
-        Folder of the new bundle; its manifest's ``training`` holds the comparison. It must not exist yet.
+        Folder of the new bundle, whose name is the bundle's, too; its manifest's ``training`` holds the comparison. It
+        must not exist yet.
     steps
         Training steps of 8 images; four for each image that is learnt from, at most 600, when None.
     device
@@ -97,7 +98,7 @@ def finetune(
                 f"{project}: the model or one before it has learnt from most of the {len(pairs)} accepted masks, "
                 f"which leaves {len(parts.held_out)} to compare on; accept more, or start from an earlier model"
             )
-        config = _config(manifest, len(parts.learnt), steps)
+        config = _config(out.name, manifest, len(parts.learnt), steps)
         stores = stores_of(parts.learnt, parts.held_out, config.data, config.store_size)
         config, device = yield from _learn(config, stores, work / "run", networks, device)
         release(config, work / "run", work / "bundle", "last", manifest.min_confidence)
@@ -150,10 +151,10 @@ def _texts(field: str, folder: Path, manifest: Manifest) -> list[str]:
     return listed
 
 
-def _config(manifest: Manifest, count: int, steps: int | None) -> TrainConfig:
+def _config(name: str, manifest: Manifest, count: int, steps: int | None) -> TrainConfig:
     steps = min(MOST_STEPS, STEPS_PER_IMAGE * count) if steps is None else steps
     return TrainConfig(
-        name=f"{manifest.name}-tuned",
+        name=name,
         description=f"{manifest.description}; trained further on {count} accepted masks of a project",
         licence=manifest.licence,
         classes=manifest.classes,

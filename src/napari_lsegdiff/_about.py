@@ -89,7 +89,7 @@ class AboutPanel(QWidget):
         column.addStretch(1)
         self.check_button.clicked.connect(self._on_check)
         self.unload_button.clicked.connect(self.unload)
-        self.copy_button.clicked.connect(lambda: QGuiApplication.clipboard().setText(self.report))
+        self.copy_button.clicked.connect(self._on_copy)
         self.copy_button.setEnabled(False)
         self.check_button.setEnabled(False)
 
@@ -126,6 +126,10 @@ class AboutPanel(QWidget):
 
     def _gather(self) -> None:
         self._worker.request("report", partial(_gather, self._bundle))
+
+    def _on_copy(self) -> None:
+        QGuiApplication.clipboard().setText(self.report)
+        self.status.setText("Copied the report; paste it into your message")
 
     def _on_check(self) -> None:
         if self._bundle is not None:

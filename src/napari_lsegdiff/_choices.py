@@ -22,12 +22,11 @@ from qtpy.QtWidgets import (
     QStylePainter,
     QWidget,
 )
-from superqt import QLabeledDoubleSlider, QLabeledSlider
 
 from lsegdiff_core.bundle import Manifest, available_bundles, bundle_hash, find_bundle, read_manifest
 from lsegdiff_core.config import MAX_STEPS, SAMPLER_NAMES, SamplingConfig
 from lsegdiff_core.errors import LSegDiffError
-from napari_lsegdiff._controls import row
+from napari_lsegdiff._controls import ShareSlider, Slider, row
 from napari_lsegdiff._overlays import is_overlay
 from napari_lsegdiff._settings import UNSET, Settings
 
@@ -36,7 +35,10 @@ OTHER = "Other folder…"
 
 
 class ImageChoice(QComboBox):
-    """The viewer's image layers; holds the layers themselves, so that a rename changes nothing but the text."""
+    """The viewer's image layers in the order in which they came, whichever of them lies above the others.
+
+    It holds the layers themselves, so that a rename changes nothing but the text.
+    """
 
     chosen = Signal()
 
@@ -52,7 +54,6 @@ class ImageChoice(QComboBox):
         events = viewer.layers.events
         events.inserted.connect(self._on_inserted)
         events.removed.connect(self._on_listed)
-        events.reordered.connect(self._on_listed)
         events.renamed.connect(self._on_listed)
         self._list(next((layer for layer in reversed(viewer.layers) if _is_picture(layer)), None))
 
@@ -61,7 +62,6 @@ class ImageChoice(QComboBox):
         events = self._viewer.layers.events
         events.inserted.disconnect(self._on_inserted)
         events.removed.disconnect(self._on_listed)
-        events.reordered.disconnect(self._on_listed)
         events.renamed.disconnect(self._on_listed)
 
     @property
@@ -99,7 +99,9 @@ class ImageChoice(QComboBox):
         before = self.layer
         blocked = self.blockSignals(True)
         self.clear()
-        self._layers = [layer for layer in self._viewer.layers if _is_picture(layer)]
+        pictures = [layer for layer in self._viewer.layers if _is_picture(layer)]
+        known = [layer for layer in self._layers if layer in pictures]
+        self._layers = known + [layer for layer in pictures if layer not in known]
         for index, layer in enumerate(self._layers):
             self.addItem(layer.name)
             self.setItemData(index, layer.name, Qt.ItemDataRole.ToolTipRole)  # long names are cut
@@ -145,8 +147,7 @@ class ModelChoice(QWidget):
         self.device = QComboBox()
         self.device.addItem("auto")
         self.show_device(settings.device)
-        self.steps = QLabeledSlider(Qt.Orientation.Horizontal)
-        self.steps.setRange(1, MAX_STEPS)
+        self.steps = Slider(1, MAX_STEPS)
         self.sampler = QComboBox()
         self.sampler.addItems(SAMPLER_NAMES)
         self.seeds = QSpinBox()
@@ -313,7 +314,7 @@ class SamplingControls:
         The user's own, while the controls show how a saved mask was made; None otherwise.
     """
 
-    def __init__(self, model: ModelChoice, strength: QLabeledDoubleSlider) -> None:
+    def __init__(self, model: ModelChoice, strength: ShareSlider) -> None:
         self.model = model
         self._strength = strength
         self.own: SamplingConfig | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from time import monotonic
 
 from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import (
     QCheckBox,
     QFormLayout,
@@ -16,12 +17,58 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt import QLabeledDoubleSlider, QLabeledSlider
+from superqt import QDoubleSlider, QLabeledDoubleSlider, QLabeledSlider
 
 from lsegdiff_core.config import MorphologyConfig
 
 # Changes by wheel or key that follow one another within this many seconds are one undo item.
 PAUSE = 0.7
+
+
+class Slider(QLabeledSlider):
+    """Whole numbers from ``low`` to ``high``, with the value beside it; keys move it, however it got the focus."""
+
+    def __init__(self, low: int, high: int) -> None:
+        super().__init__(Qt.Orientation.Horizontal)
+        self.setFocusProxy(self._slider)  # what is around it is a slider to Qt, too, whose value nobody sees
+        self.setRange(low, high)
+
+
+class _KeyedSlider(QDoubleSlider):
+    """Moves with the keys; superqt's leaves them to Qt, which moves a whole number of its own that nobody sees."""
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
+        """Go one step, one page or to an end, as Qt's sliders do."""
+        keys, step, page = Qt.Key, self.singleStep(), self.pageStep()
+        value: float = self.value()
+        moved = {
+            keys.Key_Left: value - step,
+            keys.Key_Down: value - step,
+            keys.Key_Right: value + step,
+            keys.Key_Up: value + step,
+            keys.Key_PageDown: value - page,
+            keys.Key_PageUp: value + page,
+            keys.Key_Home: self.minimum(),
+            keys.Key_End: self.maximum(),
+        }
+        wanted = moved.get(Qt.Key(event.key()))
+        if wanted is None:
+            super().keyPressEvent(event)
+        else:
+            self.setValue(wanted)
+
+
+class ShareSlider(QLabeledDoubleSlider):
+    """Numbers with two decimals from ``low`` to ``high``, as `Slider`; a key goes ``step`` far."""
+
+    _slider_class = _KeyedSlider
+
+    def __init__(self, low: float, high: float, step: float) -> None:
+        super().__init__(Qt.Orientation.Horizontal)
+        self.setFocusProxy(self._slider)
+        self.setRange(low, high)
+        self.setSingleStep(step)  # type: ignore[arg-type]
+        self.setDecimals(2)
 
 
 class RefineControls(QGroupBox):
@@ -45,17 +92,11 @@ class RefineControls(QGroupBox):
         self._last = 0.0
         self.default = self.own = MorphologyConfig()
 
-        self.threshold = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
-        self.threshold.setRange(0.01, 0.99)
-        self.threshold.setSingleStep(0.01)  # type: ignore[arg-type]
-        self.threshold.setDecimals(2)
-        self.confidence = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
-        self.confidence.setRange(0.0, 0.99)
-        self.confidence.setSingleStep(0.01)  # type: ignore[arg-type]
-        self.confidence.setDecimals(2)
-        self.opening = _pixels(30)
-        self.closing = _pixels(30)
-        self.smooth = _pixels(20)
+        self.threshold = ShareSlider(0.01, 0.99, 0.01)
+        self.confidence = ShareSlider(0.0, 0.99, 0.01)
+        self.opening = Slider(0, 30)
+        self.closing = Slider(0, 30)
+        self.smooth = Slider(0, 20)
         self.min_area = QSpinBox()
         self.min_area.setRange(0, 10_000_000)
         self.min_area.setSingleStep(100)
@@ -158,12 +199,6 @@ class RefineControls(QGroupBox):
         if not self.signalsBlocked():  # else they show a mask
             self.own = self.morphology
             self.changed.emit()
-
-
-def _pixels(top: int) -> QLabeledSlider:
-    slider = QLabeledSlider(Qt.Orientation.Horizontal)
-    slider.setRange(0, top)
-    return slider
 
 
 def row(*widgets: QWidget) -> QHBoxLayout:

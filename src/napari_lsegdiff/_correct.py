@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtCore import QSize, Signal
 from qtpy.QtGui import QColor, QPainter, QPaintEvent
 from qtpy.QtWidgets import (
     QCheckBox,
@@ -20,9 +20,8 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt import QLabeledDoubleSlider
 
-from napari_lsegdiff._controls import row
+from napari_lsegdiff._controls import ShareSlider, row
 from napari_lsegdiff._pictures import icon
 from napari_lsegdiff._shortcuts import DEFAULT, Shortcuts, written
 from napari_lsegdiff._text import StatusLine, elided
@@ -59,10 +58,7 @@ class CorrectPanel(QGroupBox):
         )
         self.auto = QCheckBox("after each stroke")
         self.auto.setToolTip("Draws the rest again whenever you release the mouse")
-        self.strength = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
-        self.strength.setRange(0.0, 1.0)
-        self.strength.setSingleStep(0.05)  # type: ignore[arg-type]
-        self.strength.setDecimals(2)
+        self.strength = ShareSlider(0.0, 1.0, 0.05)
         self.strength.setValue(1.0)
         tip = "How much is drawn again: 0 keeps the mask on show, 1 draws it anew; the bar marks the useful range"
         self.strength.setToolTip(tip)
@@ -164,7 +160,7 @@ class Gallery(QGroupBox):
 class _RangeMark(QWidget):
     """A bar under a slider that marks its useful range."""
 
-    def __init__(self, slider: QLabeledDoubleSlider) -> None:
+    def __init__(self, slider: ShareSlider) -> None:
         super().__init__()
         self._slider = slider
         self.setFixedHeight(4)

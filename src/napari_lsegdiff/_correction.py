@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from napari.components import ViewerModel
+from napari.layers import Image, Layer
 from qtpy.QtCore import QObject, Signal
 
 from lsegdiff_core.hints import Hints
@@ -65,6 +66,15 @@ class Correction(QObject):
         self._surveyor.close()
         self._layers.close()
         self._overlays.close()
+
+    @property
+    def comparing(self) -> bool:
+        """Whether samples are being compared."""
+        return not self._surveyor.idle
+
+    def layers(self, image: Image) -> list[Layer]:
+        """Return the layers that go with an image and its mask: agreement, strokes, points and shapes."""
+        return [*self._overlays.layers(image), *self._layers.layers(image)]
 
     def hints(self, job: Job) -> Hints:
         """Return all that the user said of the object; an outline is taken for the current mask first."""

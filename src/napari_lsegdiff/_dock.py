@@ -32,6 +32,8 @@ class RememberingDock(SegmentationDock):
         state = load_state()
         if state is not None:
             self._resume(state)
+        # at once: a model of one's own would be hard to find again after a crash
+        self.choices.chosen.connect(lambda manifest: save_state(self._state()))
         # the last one is called first: before the queue closes, and the controls show what it leaves behind
         self._closers.calls.append(lambda: save_state(self._state()))
 

@@ -41,6 +41,10 @@ class HintLayers:
         """Stop listening to the viewer; the layers stay."""
         self._viewer.layers.events.removed.disconnect(self._on_removed)
 
+    def layers(self, image: Image) -> list[Points | Shapes]:
+        """Return those of an image."""
+        return [layers[image] for layers in (self._shapes, self._points) if image in layers]
+
     def place_points(self, job: Job, kind: str) -> Points:
         """Let the user place points of a kind, `INSIDE` or `OUTSIDE`, for an object."""
         image = job.image

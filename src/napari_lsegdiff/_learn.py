@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
 from qtpy.QtCore import QObject, QProcess, QProcessEnvironment, Qt, Signal
 from qtpy.QtWidgets import QDialog, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
+from lsegdiff_core.accepted import painted
 from lsegdiff_core.comparison import HELD_OUT, LEAST, Progress, read_comparison, work_folder
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.project import Project
 from napari_lsegdiff._choices import ModelChoice
 from napari_lsegdiff._controls import row
 from napari_lsegdiff._text import Wrapped
+from napari_lsegdiff._worker import Failed, NewestWins
 
 MODELS = "models"
 # Held-out masks below which a difference of the means says little.
@@ -125,11 +128,14 @@ class LearnDialog(QDialog):
         self._out = Path()
         self._began = 0.0
         self.learner = Learner(self)
+        self._counter = NewestWins(self)
         self.text = Wrapped()
         self.text.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.bar = QProgressBar()
         self.start_button = QPushButton("Start")
         self.start_button.setToolTip("Trains in a process of its own; you can go on working meanwhile")
+        self.close_button = QPushButton("Close")
+        self.close_button.setToolTip("Changes nothing")
         self.cancel_button = QPushButton("Cancel")
         self.cancel_button.setToolTip("Stops the training; nothing of it is kept, and your model stays as it is")
         self.use_button = QPushButton("Use the new model")
@@ -139,13 +145,16 @@ class LearnDialog(QDialog):
         column = QVBoxLayout(self)
         column.addWidget(self.text, 1)
         column.addWidget(self.bar)
-        column.addLayout(row(self.start_button, self.cancel_button))
-        column.addLayout(row(self.use_button, self.keep_button))
+        column.addLayout(row(self.start_button, self.close_button, self.cancel_button))
+        self._answers = row(self.use_button, self.keep_button)
+        column.addLayout(self._answers)
         self.resize(400, 240)
         self.start_button.clicked.connect(self._on_start)
+        self.close_button.clicked.connect(self.hide)
         self.cancel_button.clicked.connect(self._on_cancel)
         self.use_button.clicked.connect(self._on_use)
         self.keep_button.clicked.connect(self.hide)
+        self._counter.done.connect(self._on_counted)
         self.learner.progressed.connect(self._on_progress)
         self.learner.done.connect(self._on_done)
         self.learner.failed.connect(self._on_failed)
@@ -159,10 +168,15 @@ class LearnDialog(QDialog):
         self.show()
         self.raise_()
 
+    def stop(self) -> None:
+        """Stop whatever is under way."""
+        self._counter.close()
+        self.learner.cancel()
+
     def _offer(self) -> None:
-        accepted = 0 if self._project is None else len(self._project.accepted())
-        bundle = self._choices.bundle
-        if accepted < LEAST:
+        project, bundle = self._project, self._choices.bundle
+        accepted = 0 if project is None else len(project.accepted())
+        if project is None or accepted < LEAST:
             text = f"A model can learn from {LEAST} accepted masks on; so far you have accepted {accepted}."
         elif bundle is None:
             text = "No model is chosen yet; choose one in the Segment tab."
@@ -172,8 +186,17 @@ class LearnDialog(QDialog):
                 f"One in {HELD_OUT} is held out, and on these the new model is compared with the old one, "
                 "which stays as it is.\n\nOn a processor this takes a few minutes; you can go on working."
             )
-        self._show(text, 0, self.start_button)
+            # reads the sidecars of all masks
+            items = list(project.items.values())
+            self._counter.request("painted", partial(painted, project.folder, items), text)
+        self._show(text, 0, self.start_button, self.close_button)
         self.start_button.setEnabled(accepted >= LEAST and bundle is not None)
+
+    def _on_counted(self, count: int | Failed, offer: str) -> None:
+        if self.text.text() == offer and not isinstance(count, Failed):
+            self.text.setText(
+                f"{offer}\n\nMasks that you painted on: {count}. From the others the model learns little that is new."
+            )
 
     def _on_start(self) -> None:
         assert self._project is not None
@@ -190,7 +213,7 @@ class LearnDialog(QDialog):
 
     def _on_cancel(self) -> None:
         self.learner.cancel()
-        self._show("Stopped; nothing was changed.", 0, self.start_button)
+        self._show("Stopped; nothing was changed.", 0, self.start_button, self.close_button)
 
     def _on_progress(self, progress: Progress) -> None:
         if progress.stage == "learning":
@@ -208,21 +231,29 @@ class LearnDialog(QDialog):
         except LSegDiffError as error:
             self._on_failed(str(error), str(error))
             return
-        text = f"{comparison}.\n\nDice is the overlap with your masks; 1 is perfect."
+        gain = sum(comparison.after) - sum(comparison.before)
+        verdict = "The new model is better" if gain > 0 else "The old model is better" if gain else "Neither is better"
+        text = f"{verdict}. {comparison}. Dice is the overlap with your masks; 1 is perfect."
         if len(comparison.names) < FEW:
-            text += f" {len(comparison.names)} images say little: look at its masks before you rely on it."
+            text += (
+                f"\n\n{len(comparison.names)} masks say little: before you rely on the new model, look at what "
+                "it draws on some images."
+            )
         text += f"\n\nThe new model lies in {folder.parent.name}/{folder.name} of the project; share it as a folder."
         self._show(text, 0, self.use_button, self.keep_button)
         self.text.setToolTip(str(folder))
-        better = sum(comparison.after) > sum(comparison.before)
-        (self.use_button if better else self.keep_button).setDefault(True)
+        recommended = self.use_button if gain > 0 else self.keep_button
+        self._answers.removeWidget(recommended)
+        self._answers.insertWidget(0, recommended)
+        recommended.setDefault(True)
+        recommended.setFocus()
 
     def _on_use(self) -> None:
         self._choices.choose(str(self._out))
         self.hide()
 
     def _on_failed(self, line: str, details: str) -> None:
-        self._show(f"It failed, and nothing was changed: {line}", 0, self.start_button)
+        self._show(f"It failed, and nothing was changed: {line}", 0, self.start_button, self.close_button)
         self.text.setToolTip(details)
 
     def _show(self, text: str, done: int | None, *buttons: QPushButton) -> None:
@@ -234,5 +265,6 @@ class LearnDialog(QDialog):
         else:
             self.bar.setValue(done)
         self.bar.setVisible(self.cancel_button in buttons)
-        for button in (self.start_button, self.cancel_button, self.use_button, self.keep_button):
+        mine = (self.start_button, self.close_button, self.cancel_button, self.use_button, self.keep_button)
+        for button in mine:
             button.setVisible(button in buttons)

@@ -58,6 +58,10 @@ class Overlays:
         for layer in (*self._layers.values(), *self._going):
             self._remove(layer)
 
+    def layers(self, image: Image) -> list[Image | Labels]:
+        """Return those that an image has."""
+        return [layer for (known, _), layer in self._layers.items() if known is image]
+
     def show_agreement(self, image: Image, frame: Frame, agreement: NDArray[np.float32]) -> None:
         """Show where samples agree: (H, W) float32 in [0.5, 1]."""
         look = {"colormap": _SPLIT, "contrast_limits": (0.5, 1.0), "opacity": 0.8}

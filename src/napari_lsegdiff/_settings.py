@@ -25,7 +25,7 @@ class Settings:
 
     Attributes
     ----------
-    steps, sampler, seeds
+    steps, sampler, seeds, flip, zoom
         As in `lsegdiff_core.config.SamplingConfig`; ``seeds`` is their number.
     device
         ``auto``, ``cpu``, ``cuda`` or ``mps``.
@@ -40,6 +40,8 @@ class Settings:
     steps: int | None = None
     sampler: str | None = None
     seeds: int | None = None
+    flip: bool | None = None
+    zoom: bool | None = None
     device: str = "auto"
     threshold: float | None = None
     opening: float | None = None
@@ -55,7 +57,8 @@ class Settings:
     def sampling(self, suggested: SamplingConfig) -> SamplingConfig:
         """Return what the model suggests, where the user set nothing else."""
         seeds = None if self.seeds is None else tuple(range(self.seeds))
-        return dataclasses.replace(suggested, **_given(steps=self.steps, sampler=self.sampler, seeds=seeds))
+        given = _given(steps=self.steps, sampler=self.sampler, seeds=seeds, flip=self.flip, zoom=self.zoom)
+        return dataclasses.replace(suggested, **given)
 
     def morphology(self, suggested: MorphologyConfig) -> MorphologyConfig:
         """Return what the model suggests, where the user set nothing else."""
@@ -120,13 +123,19 @@ def _given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
+def _yes(given: str) -> bool:
+    return given == "yes"
+
+
 _CONVERTED: dict[str, Callable[[Any], object]] = {
+    "flip": _yes,
+    "zoom": _yes,
     "opening": float,
     "closing": float,
     "smooth": float,
-    "fill_holes": lambda given: given == "yes",
-    "keep_largest": lambda given: given == "yes",
-    "min_confidence": lambda given: given / 100,
+    "fill_holes": _yes,
+    "keep_largest": _yes,
+    "min_confidence": lambda given: None if given < 0 else float(given),
     "autosave_folder": lambda given: Path(given).expanduser(),
 }
 
@@ -148,9 +157,13 @@ def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}, []
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        return {}, [f"{path}: cannot be read ({reason}); the defaults hold"]
+    except OSError as error:
+        return {}, [f"{path}: cannot be read ({error.strerror}); the defaults hold"]
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        logger.warning("The settings cannot be understood: %s", error)
+        mark = getattr(error, "problem_mark", None)
+        line = "" if mark is None else f" from line {mark.line + 1} on"
+        return {}, [f"{path}: cannot be understood{line}; correct or remove it, until then the defaults hold"]
     if content is not None and not isinstance(content, dict):
         return {}, [f"{path}: expected groups of named values, got {content!r}; the defaults hold"]
     return content or {}, []

@@ -40,7 +40,10 @@ MEANINGS = {
 # What binds keys beside those that napari's preferences list.
 KINDS = (ViewerModel, Image, Labels, Points, Shapes, Surface, Tracks, Vectors)
 # They go from row to row, from frame to frame or from field to field.
-MOVING = {KeyCode.UpArrow, KeyCode.DownArrow, KeyCode.LeftArrow, KeyCode.RightArrow, KeyCode.Tab}
+MOVING = {
+    *(KeyCode.UpArrow, KeyCode.DownArrow, KeyCode.LeftArrow, KeyCode.RightArrow, KeyCode.Tab),
+    *(KeyCode.PageUp, KeyCode.PageDown, KeyCode.Home, KeyCode.End),
+}
 
 
 def checked(wanted: Mapping[str, str]) -> tuple[Shortcuts, list[str]]:
@@ -52,13 +55,13 @@ def checked(wanted: Mapping[str, str]) -> tuple[Shortcuts, list[str]]:
     for name, key in wanted.items():
         wrong = _wrong(key, uses)
         if wrong:
-            problems.append(f"{name}: '{key}' {wrong}; the default holds")
+            problems.append(f"{name}: '{key}' {wrong}; the default {defaults[name]} holds")
         else:
             wishes[name] = key
     # only together do they show what is used twice: two actions may exchange their keys
     while twice := _used_twice(wishes, defaults):
         name, other = twice
-        problems.append(f"{name}: '{wishes.pop(name)}' is the key of '{other}'; the default holds")
+        problems.append(f"{name}: '{wishes.pop(name)}' is the key of '{other}'; the default {defaults[name]} holds")
     for name, key in defaults.items():
         wrong = "" if name in wishes else _wrong(key, uses)
         if wrong:  # the user has given it to napari
@@ -76,6 +79,8 @@ def _wrong(key: str, uses: Mapping[str, str]) -> str:
         return "is only held with another key, as in Shift-K"
     if pressed[0] in MOVING:
         return "moves through lists, frames and fields"
+    if binding.parts[0].alt and not binding.parts[0].ctrl:
+        return "is the window's: Alt with a letter opens a menu"
     use = uses.get(str(binding))
     return f"is used by napari ({use})" if use else ""
 

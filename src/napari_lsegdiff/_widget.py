@@ -167,6 +167,7 @@ class SegmentationDock(QWidget):
     def _connect(self) -> None:
         self.open_button.clicked.connect(self._on_open)
         self.images.chosen.connect(self._on_image)
+        self.images.activated.connect(self._on_picked)  # the user's hand only
         self.choices.chosen.connect(self._on_model)
         self.choices.failed.connect(self._on_error)
         self.choices.said.connect(self.panel.say)
@@ -201,7 +202,7 @@ class SegmentationDock(QWidget):
         dims.events.current_step.connect(self._on_shown)
         # the last ones first: nothing listens any more when the layers go
         self._closers.calls += [
-            self.learn.learner.cancel,
+            self.learn.stop,
             self._garbage.close,
             self._runner.close,
             self._soon.stop,
@@ -253,6 +254,11 @@ class SegmentationDock(QWidget):
     def running(self) -> bool:
         """Whether a run is under way."""
         return self._segmentation.running
+
+    @property
+    def comparing(self) -> bool:
+        """Whether the samples of the mask on show are being compared."""
+        return self._correction.comparing
 
     def run(self) -> None:
         """Segment the chosen image's frame on the canvas with the chosen model."""
@@ -409,6 +415,18 @@ class SegmentationDock(QWidget):
             self.panel.say("")  # what was said of another image
         self.sampling.show_own()
         self._on_shown()
+
+    def _on_picked(self) -> None:
+        """Bring the image to the front: a stroke lands in the mask of the active layer."""
+        image = self.images.layer
+        if image is None:
+            return
+        layers, mask = self._viewer.layers, self._session.mask_layer(image)
+        own = [image] if mask is None else [image, mask]
+        for layer in (*own, *self._correction.layers(image)):
+            layer.visible = True
+            layers.move(layers.index(layer), len(layers))
+        layers.selection.active = own[-1]
 
     def _on_shown(self, event: object = None) -> None:
         self._on_mask_changed()

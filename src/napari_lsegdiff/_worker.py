@@ -182,9 +182,9 @@ def _segment(cache: PredictorCache, request: Request, note: str = "") -> Generat
     yield Stage("Looking at the image…")
     started = monotonic()
     cache.encode(predictor, image, request.job.name)
-    total = request.sampling.total_steps
-    yield Stage("Sampling…", 0, total)
-    run = predictor.steps(request.sampling, request.hints)
+    sampling = request.sampling
+    yield Stage("Sampling…", 0, sampling.total_steps)
+    run = predictor.steps(sampling, request.hints)
     due = monotonic() + PREVIEW_AFTER
     while True:
         try:
@@ -202,8 +202,9 @@ def _segment(cache: PredictorCache, request: Request, note: str = "") -> Generat
         note = f"{source['batch']} of {seeds} samples at once, since the GPU's memory did not suffice"
     height, width = prediction.probability.shape
     logger.info(
-        "Segmented %d x %d pixels, seeds: %d, steps: %d of %s on %s, %.2f s%s",
-        *(width, height, seeds, total, request.sampling.sampler, source["device"], monotonic() - started),
+        "Segmented %d x %d pixels on %s in %.2f s: seeds %d, each %d steps of %s, mirror %s, zoom %s%s",
+        *(width, height, source["device"], monotonic() - started, seeds, sampling.steps, sampling.sampler),
+        *("on" if chosen else "off" for chosen in (sampling.flip, sampling.zoom)),
         f"; {note}" if note else "",
     )
     yield Finished(prediction, note)

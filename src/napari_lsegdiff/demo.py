@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import napari
@@ -50,6 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def close(good: bool) -> None:
         nonlocal code
+        if dock.comparing:  # the gallery would say so in the picture
+            QTimer.singleShot(SETTLE, partial(close, good))
+            return
         if good:
             path = options.out / "viewer.png"
             try:
@@ -66,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         viewer.close()
 
     if options.screenshot:
-        dock.finished.connect(lambda good: QTimer.singleShot(SETTLE, lambda: close(good)))
+        dock.finished.connect(lambda good: QTimer.singleShot(SETTLE, partial(close, good)))
     QTimer.singleShot(0, dock.run)
     napari.run()
     return code

@@ -72,11 +72,11 @@ def test_a_card_says_of_which_images_the_dice_is(tiny_bundle: Path, config: obje
 def test_check_passes_where_the_bundle_was_made(tiny_bundle: Path) -> None:
     found = check(str(tiny_bundle), "cpu")
     assert found.passed
-    assert str(found).startswith("Passed on cpu")
+    assert str(found).startswith("Passed: on cpu the model gives the result that it was released with")
 
 
 @pytest.mark.parametrize("difference", [1.1 * TOLERANCE, float("nan")])
 def test_a_large_difference_does_not_pass(difference: float) -> None:
     found = Check("cuda", difference)
     assert not found.passed
-    assert "Not passed on cuda: the replay differs by" in str(found)
+    assert "Not passed: on cuda the model gives another result than it was released with" in str(found)

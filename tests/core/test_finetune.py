@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lsegdiff_core.accepted import accepted_masks
+from lsegdiff_core.accepted import accepted_masks, painted
 from lsegdiff_core.bundle import load_networks, read_manifest, write_manifest
 from lsegdiff_core.comparison import Comparison, Progress, read_comparison
 from lsegdiff_core.data.phantom import draw_phantom
@@ -23,7 +23,7 @@ from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.finetune import finetune
 from lsegdiff_core.predictor import Predictor
 from lsegdiff_core.project import Project
-from lsegdiff_core.project_file import FILE
+from lsegdiff_core.project_file import FILE, read_project_file
 from lsegdiff_core.training import run
 from lsegdiff_core.training.config import TrainConfig
 from lsegdiff_core.training.loop import Report
@@ -71,7 +71,7 @@ def test_a_new_bundle_is_written_beside_the_old_one_and_compared_with_it(
     assert manifest.training["learnt_from"] == ["0", "1", "2", "4", "6", "7"]
     comparison = read_comparison(out)
     assert comparison.names == ("3", "8")
-    assert Predictor(str(out), "cpu").manifest.name == f"{old_manifest.name}-tuned"
+    assert Predictor(str(out), "cpu").manifest.name == "mine"
 
 
 def note(bundle: Path, copy: Path, **training: object) -> Path:
@@ -159,6 +159,17 @@ def test_objects_of_other_classes_are_background(project: Path) -> None:
     assert not masks["3"].any()
     assert not masks["0"][:5, :5].any()
     assert masks["0"].any()
+
+
+def test_masks_that_the_user_painted_on_are_counted(project: Path) -> None:
+    items = read_project_file(project).items
+    assert painted(project, items) == 0
+    for name in ("1", "5"):  # that one is not accepted
+        folder = project / ("drafts" if name == "5" else "masks")
+        about = json.loads((folder / f"{name}.provenance.json").read_text())
+        (folder / f"{name}.provenance.json").write_text(json.dumps({**about, "changed": 0.01}))
+    (project / "masks" / "2.provenance.json").unlink()
+    assert painted(project, items) == 1
 
 
 def test_it_needs_enough_masks_and_a_new_folder(project: Path, tiny_bundle: Path, tmp_path: Path) -> None:

@@ -31,10 +31,24 @@ panel.close_events()
 
 
 @pytest.fixture
-def panel(qtbot, bundle):
+def made(qtbot):
+    """Make panels, which stop listening to the log at the end of the test."""
+    panels = []
+
+    def make():
+        panels.append(AboutPanel())
+        qtbot.addWidget(panels[-1])
+        return panels[-1]
+
+    yield make
+    for panel in panels:
+        panel.close_events()
+
+
+@pytest.fixture
+def panel(made, qtbot, bundle):
     """The panel, in sight, with the tiny bundle and its facts."""
-    panel = AboutPanel()
-    qtbot.addWidget(panel, before_close_func=AboutPanel.close_events)
+    panel = made()
     panel.show_model(bundle, "cpu")
     panel.resize(320, 900)
     panel.show()
@@ -55,7 +69,7 @@ def test_a_hidden_panel_loads_no_torch():
     assert result.returncode == 0, result.stderr
 
 
-def test_facts_are_gathered_beside_the_window(qtbot, bundle, monkeypatch):
+def test_facts_are_gathered_beside_the_window(made, qtbot, bundle, monkeypatch):
     threads = []
     examine = _about.examine
 
@@ -64,8 +78,7 @@ def test_facts_are_gathered_beside_the_window(qtbot, bundle, monkeypatch):
         return examine(*args)
 
     monkeypatch.setattr(_about, "examine", watched)
-    panel = AboutPanel()
-    qtbot.addWidget(panel, before_close_func=AboutPanel.close_events)
+    panel = made()
     panel.show_model(bundle, "cpu")
     assert not threads, "nobody looks"
     panel.show()
@@ -107,7 +120,13 @@ def test_text_can_be_selected(panel):
         assert label.textInteractionFlags() & Qt.TextInteractionFlag.TextSelectableByMouse
 
 
-@pytest.mark.parametrize(("difference", "said"), [(1e-6, "Passed on cpu"), (0.5, "Not passed on cpu")])
+@pytest.mark.parametrize(
+    ("difference", "said"),
+    [
+        (1e-6, "Passed: on cpu the model gives the result that it was released with"),
+        (0.5, "Not passed: on cpu the model gives another result than it was released with"),
+    ],
+)
 def test_check_says_how_it_went(panel, qtbot, monkeypatch, difference, said):
     monkeypatch.setattr(_about, "check", lambda bundle, device: doctor.Check(device, difference))
     panel.check_button.click()
@@ -122,7 +141,7 @@ def test_check_of_the_released_model(panel, qtbot):
     panel.show_model("polyp", "cpu")
     panel.check_button.click()
     settle(qtbot, panel)
-    assert panel.status.text().startswith("Passed on cpu"), panel.status.text()
+    assert panel.status.text().startswith("Passed: on cpu"), panel.status.text()
 
 
 def test_a_check_that_fails_is_said(panel, qtbot, monkeypatch):
@@ -136,9 +155,8 @@ def test_a_check_that_fails_is_said(panel, qtbot, monkeypatch):
     assert panel.check_button.isEnabled()
 
 
-def test_without_a_model_there_is_nothing_to_check(qtbot):
-    panel = AboutPanel()
-    qtbot.addWidget(panel, before_close_func=AboutPanel.close_events)
+def test_without_a_model_there_is_nothing_to_check(made, qtbot):
+    panel = made()
     panel.show()
     settle(qtbot, panel)
     assert not panel.check_button.isEnabled()
@@ -160,6 +178,7 @@ def test_report_is_copied_without_paths(panel, bundle):
     logger.warning("cannot read /home/doctor/Jane Doe 1970.png; give another")
     logger.warning("cannot read 'C:\\patients\\Jane Doe.png'")
     panel.copy_button.click()
+    assert panel.status.text().startswith("Copied the report")
     text = QApplication.clipboard().text()
     for part in ("napari-lsegdiff", "torch", "PySide6", "cpu", "tiny", bundle_hash(find_bundle(bundle)), "640 x 480"):
         assert part in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import logging
 import shutil
 import threading
 from pathlib import Path
@@ -17,6 +18,7 @@ from napari.utils._test_utils import read_only_mouse_event
 from napari.utils.interactions import mouse_move_callbacks, mouse_press_callbacks, mouse_release_callbacks
 from pycocotools import mask as mask_utils
 from qtpy.QtCore import QEvent, QPoint, Qt, QThreadPool
+from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QDockWidget, QFileDialog, QStyle, QStyleOptionComboBox, QWidgetItem
 
 from lsegdiff_core.bundle import MANIFEST
@@ -177,6 +179,31 @@ def test_same_image_is_encoded_once(viewer, dock, run, calls):
     image.data[:10] = 0
     assert run()
     assert calls.encode == 2
+
+
+def test_an_image_that_is_chosen_by_hand_comes_to_the_front(viewer, dock, run, qtbot):
+    layers, images = viewer.layers, {}
+    for name in ("a", "b"):
+        images[name] = viewer.add_image(np.full((60, 60), 90, np.uint8), name=name)
+        assert run()
+    viewer.add_image(np.full((60, 60), 90, np.uint8), name="c")
+    dock.images.layer = images["a"]
+    dock.correct.inside.click()
+    dock.correct.show_strokes.setChecked(True)
+    layers["a mask"].paint((5, 5), 1)
+    dock.images.layer = images["b"]
+    qtbot.waitUntil(lambda: len(layers) == 6)  # the strokes are gone
+    assert layers[-1].name == "a points", "only a choice by hand moves anything"
+    layers["a"].visible = layers["a mask"].visible = False
+    QTest.keyClick(dock.images, Qt.Key.Key_Up)
+    assert dock.images.layer is images["a"]
+    assert layers.selection.active is layers["a mask"]
+    assert [layer.name for layer in layers] == ["b", "b mask", "c", "a", "a mask", "strokes (a)", "a points"]
+    assert all(layer.visible for layer in layers)
+    assert [dock.images.itemText(index) for index in range(3)] == ["a", "b", "c"]
+    QTest.keyClick(dock.images, Qt.Key.Key_End)
+    assert layers.selection.active is layers["c"]
+    assert layers[-1] is layers["c"]
 
 
 def test_one_undo_item_for_a_drag(viewer, dock, run, qtbot):
@@ -505,6 +532,16 @@ def test_passes_follow_the_bundles_default(dock, bundle, tmp_path):
     for choice, on in ((folder, True), (bundle, False)):
         dock.choices.choose(str(choice))
         assert (dock.choices.flip.isChecked(), dock.choices.zoom.isChecked()) == (on, on)
+
+
+def test_the_log_says_what_a_person_chose(viewer, dock, run, caplog):
+    viewer.add_image(np.full((60, 60), 90, np.uint8), name="a")
+    dock.choices.seeds.setValue(4)
+    dock.choices.flip.setChecked(True)
+    with caplog.at_level(logging.INFO, "napari_lsegdiff"):
+        assert run()
+    assert "Segmented 60 x 60 pixels on cpu in " in caplog.text
+    assert " s: seeds 4, each 3 steps of ddim, mirror on, zoom off\n" in caplog.text
 
 
 def test_a_run_with_every_pass(viewer, dock, run, calls, monkeypatch):

@@ -53,12 +53,15 @@ def test_keys_can_be_exchanged_in_any_order(wanted: dict[str, str], given: Short
     ("wanted", "problem"),
     [
         ({"accept": "Ctrl-K"}, ""),
-        ({"accept": "M"}, "accept: 'M' is used by napari (new label); the default holds"),
+        ({"accept": "M"}, "accept: 'M' is used by napari (new label); the default K holds"),
         ({"accept": "ctrl-shift-c"}, "accept: 'ctrl-shift-c' is used by napari (toggle console visibility)"),
         ({"accept": "Ctrl-Z"}, "accept: 'Ctrl-Z' is used by napari (in Labels layers)"),
-        ({"accept": "G"}, "accept: 'G' is the key of 'rediffuse'; the default holds"),
+        ({"accept": "G"}, "accept: 'G' is the key of 'rediffuse'; the default K holds"),
         ({"accept": "Left"}, "accept: 'Left' moves through lists, frames and fields"),
         ({"accept": "Ctrl-Shift-Up"}, "accept: 'Ctrl-Shift-Up' moves through lists, frames and fields"),
+        ({"accept": "PageUp"}, "accept: 'PageUp' moves through lists, frames and fields; the default K holds"),
+        ({"accept": "Shift-Home"}, "accept: 'Shift-Home' moves through lists, frames and fields; the default K holds"),
+        ({"accept": "Alt-F"}, "accept: 'Alt-F' is the window's: Alt with a letter opens a menu; the default K holds"),
         ({"accept": "Control"}, "accept: 'Control' is only held with another key"),
         ({"accept": "Ctrl-Shift"}, "accept: 'Ctrl-Shift' is only held with another key"),
         ({"accept": "Ctrl-K Ctrl-L"}, "accept: 'Ctrl-K Ctrl-L' is no key"),
@@ -80,7 +83,7 @@ def test_keys_that_the_user_gave_to_napari_are_taken(monkeypatch):
     given, problems = checked({"skip": "J"})
     assert given == DEFAULT
     assert problems == [
-        "skip: 'J' is used by napari (new label); the default holds",
+        "skip: 'J' is used by napari (new label); the default Q holds",
         "accept: the default 'K' is used by napari (toggle grid); choose another key for one of the two",
     ]
     assert checked({"accept": "Ctrl-J"}) == (Shortcuts(accept="Ctrl-J"), [])
@@ -92,7 +95,7 @@ def test_keys_of_menus_are_taken(monkeypatch):
     app.register_action(Action(id="open", title="Open File(s)...", callback=print, keybindings=[rule]))
     monkeypatch.setattr(Application, "get_app", {"napari": app}.get)
     assert checked({"accept": "Ctrl-O"})[1] == [
-        "accept: 'Ctrl-O' is used by napari (in a menu: Open File(s)); the default holds"
+        "accept: 'Ctrl-O' is used by napari (in a menu: Open File(s)); the default K holds"
     ]
     Application.destroy("menus")
 
@@ -102,7 +105,7 @@ def test_settings_hold_the_keys(no_settings):
     no_settings.write_text(yaml.safe_dump({"keys": {"skip": "J", "next": "M"}}))
     settings, problems = load_settings()
     assert settings.shortcuts == Shortcuts(skip="J")
-    assert problems == [f"{no_settings}: keys.next: 'M' is used by napari (new label); the default holds"]
+    assert problems == [f"{no_settings}: keys.next: 'M' is used by napari (new label); the default N holds"]
 
 
 def test_keys_are_free_again_after_closing(qtbot):
@@ -198,6 +201,30 @@ def test_a_number_counts_before_the_key_that_is_pressed_after_it(viewer, dock):
         QTest.keyClicks(field, "0.7" if value() <= 1 else "7")
         QTest.keyClick(field, Qt.Key.Key_N)
     assert values == [7, 0.7, 0.7, 7]
+
+
+def test_keys_move_every_slider(dock):
+    keys = Qt.Key
+    sliders = dock.findChildren(QLabeledSlider)
+    assert {dock.choices.steps, dock.correct.strength, dock.refine.threshold, dock.refine.confidence} < set(sliders)
+    for slider in sliders:
+        low, high, step = slider.minimum(), slider.maximum(), slider.singleStep()
+        pressed = slider.focusProxy()
+        for key, value in (
+            (keys.Key_Home, low),
+            (keys.Key_Right, low + step),
+            (keys.Key_Up, low + 2 * step),
+            (keys.Key_Left, low + step),
+            (keys.Key_Down, low),
+            (keys.Key_PageUp, low + slider.pageStep()),
+            (keys.Key_PageDown, low),
+            (keys.Key_End, high),
+            (keys.Key_Right, high),
+        ):
+            QTest.keyClick(pressed, key)
+            assert slider.value() == pytest.approx(value), (slider.toolTip(), key)
+            (label,) = slider.findChildren(QLineEdit)
+            assert float(label.text()) == pytest.approx(value)
 
 
 def test_choices_keep_the_keys_that_move_them_and_text_fields_keep_all(viewer, dock):

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from qtpy.QtCore import QProcess
 
-from lsegdiff_core.comparison import Progress, work_folder
+from lsegdiff_core.comparison import Comparison, Progress, work_folder
 from lsegdiff_core.data.phantom import draw_phantom
+from lsegdiff_core.journal_format import NO_STROKE
 from lsegdiff_core.project import Project
 from napari_lsegdiff._learn import MODELS
 
@@ -47,12 +48,48 @@ def test_a_new_model_is_compared_and_chosen(dock, dialog, qtbot, project: Path, 
     assert not dialog.start_button.isVisible()
     qtbot.waitUntil(dialog.use_button.isVisible, timeout=120_000)
     assert "on 2 masks held out" in dialog.text.text()
-    assert "2 images say little" in dialog.text.text()
+    assert "2 masks say little: before you rely on the new model" in dialog.text.text()
     assert dock.choices.bundle == bundle
     dialog.use_button.click()
     new = project / "lsegdiff" / MODELS / f"{Path(bundle).name}-tuned-1"
     assert dock.choices.bundle == str(new)
     assert dock.choices.model.findData(bundle) >= 0, "the old one is gone"
+    assert not dialog.isVisible()
+
+
+@pytest.mark.parametrize(
+    ("after", "said", "recommended"),
+    [
+        (0.9, "The new model is better.", "Use the new model"),
+        (0.7, "The old model is better.", "Keep the old one"),
+        (0.8, "Neither is better.", "Keep the old one"),
+    ],
+)
+def test_the_better_model_is_named_and_stands_first(dialog, monkeypatch, tmp_path, after, said, recommended):
+    compared = Comparison(("a", "b"), (0.8, 0.8), (0.8, after))
+    monkeypatch.setattr("napari_lsegdiff._learn.read_comparison", lambda folder: compared)
+    for _ in range(2):
+        dialog.learner.done.emit(tmp_path / "new")
+        assert dialog.text.text().startswith(f"{said} Dice 0.800 before")
+        dialog.layout().activate()
+        buttons = sorted((dialog.use_button, dialog.keep_button), key=lambda button: button.x())
+        assert [button.isDefault() for button in buttons] == [True, False]
+        assert buttons[0].text() == recommended
+
+
+def test_the_offer_says_on_how_many_masks_the_user_painted(dock, dialog, qtbot):
+    qtbot.waitUntil(lambda: "Masks that you painted on: 0." in dialog.text.text())
+    project = dock.queue.project
+    strokes = np.full((64, 80), NO_STROKE, np.int32)
+    strokes[:9] = 0
+    project.save("1", np.ones((64, 80), np.uint8), strokes, {}, accepted=True, seconds=1.0)
+    project.save("8", np.ones((64, 80), np.uint8), strokes, {}, accepted=False, seconds=1.0)
+    dock.annotate.learn_button.click()
+    qtbot.waitUntil(lambda: "Masks that you painted on: 1." in dialog.text.text())
+
+
+def test_the_offer_can_be_closed(dialog):
+    dialog.close_button.click()
     assert not dialog.isVisible()
 
 
@@ -79,6 +116,7 @@ def test_a_failure_is_said_and_can_be_tried_again(dock, dialog, qtbot, project: 
     qtbot.waitUntil(lambda: "It failed" in dialog.text.text(), timeout=120_000)
     assert "3.png" in dialog.text.text()
     assert dialog.start_button.isVisible()
+    assert dialog.close_button.isVisible()
     assert not dialog.learner.running
 
 

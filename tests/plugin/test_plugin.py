@@ -188,6 +188,33 @@ def test_demo_takes_a_picture(bundle, tmp_path):
     assert iio.imread(tmp_path / "viewer.png").shape[1] > 800
 
 
+SLOW_COMPARISON = """
+import time
+import napari
+from qtpy.QtWidgets import QApplication
+from napari_lsegdiff import _correction, demo
+from napari_lsegdiff._correct import Gallery
+
+def slow(*arguments, survey=_correction.survey):
+    time.sleep(2)
+    return survey(*arguments)
+
+def screenshot(viewer, path, **options):
+    print(*(widget.say.text() for widget in QApplication.allWidgets() if isinstance(widget, Gallery)))
+    open(path, "w").close()
+
+_correction.survey, napari.Viewer.screenshot = slow, screenshot
+demo.main(["--screenshot", "--out", "."])
+"""
+
+
+def test_demo_waits_for_the_comparison_of_the_samples(tmp_path):
+    command = [sys.executable, "-c", SLOW_COMPARISON]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "All samples agree" in result.stdout
+
+
 @pytest.mark.parametrize("content", [None, b"no image"])
 def test_demo_says_what_is_wrong(content, tmp_path):
     path = tmp_path / "broken.png"

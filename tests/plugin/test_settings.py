@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import napari.settings
@@ -9,6 +10,7 @@ import platformdirs
 import pytest
 import yaml
 from npe2 import PluginManifest
+from qtpy.QtWidgets import QCheckBox, QLabel
 
 import napari_lsegdiff
 from lsegdiff_core.config import MorphologyConfig, SamplingConfig
@@ -46,14 +48,15 @@ def test_without_a_file_the_model_is_followed():
 def test_what_is_set_goes_before_the_model(write):
     write(
         {
-            "segmentation": {"steps": 12, "seeds": 3, "device": "cpu"},
+            "segmentation": {"steps": 12, "seeds": 3, "flip": "yes", "zoom": "no", "device": "cpu"},
             "refinement": {"threshold": 0.6, "opening": 0, "fill_holes": "no", "min_area": 50, "keep_largest": "yes"},
             "files": {"autosave_folder": "~/work"},
         }
     )
     settings, problems = load_settings()
     assert problems == []
-    assert settings.sampling(SUGGESTED) == SamplingConfig(steps=12, sampler="heun", seeds=(0, 1, 2))
+    assert settings.sampling(SUGGESTED) == SamplingConfig(12, "heun", (0, 1, 2), flip=True)
+    assert settings.sampling(replace(SUGGESTED, zoom=True)).zoom is False
     assert settings.morphology(MORPHOLOGY) == MorphologyConfig(
         threshold=0.6, opening=0.0, fill_holes=False, min_area=50, keep_largest=True, min_confidence=0.3
     )
@@ -61,9 +64,9 @@ def test_what_is_set_goes_before_the_model(write):
     assert settings.autosave_folder == Path.home() / "work"
 
 
-@pytest.mark.parametrize(("percent", "certainty"), [(-1, 0.3), (0, 0.0), (45, 0.45)])
-def test_certainty_is_set_in_percent(write, percent, certainty):
-    write({"refinement": {"min_confidence": percent}})
+@pytest.mark.parametrize(("given", "certainty"), [(-1, 0.3), (-0.5, 0.3), (0, 0.0), (0.45, 0.45)])
+def test_certainty_is_a_share_as_in_the_dock(write, given, certainty):
+    write({"refinement": {"min_confidence": given}})
     settings, problems = load_settings()
     assert problems == []
     assert settings.morphology(MORPHOLOGY).min_confidence == certainty
@@ -76,6 +79,14 @@ def test_every_setting_has_a_title_and_says_when_it_takes_effect():
         for name, about in group["properties"].items():
             assert about.get("title", "").strip(), name  # napari's preferences show no setting without one
             assert about["description"].endswith(" Takes effect when the dock is opened again.")
+
+
+def test_settings_have_the_words_of_the_dock(dock):
+    words = {widget.text() for kind in (QLabel, QCheckBox) for widget in dock.findChildren(kind)}
+    for group in ("segmentation", "refinement"):
+        for about in _settings._schema()[group].values():
+            title = about["title"].partition(" (")[0]
+            assert title in words or f"{title} (px)" in words, title
 
 
 def test_every_default_of_the_manifest_means_that_nothing_is_set(write):
@@ -128,6 +139,15 @@ def test_a_broken_file_is_named(write, content):
     settings, (problem,) = load_settings()
     assert settings == Settings()
     assert problem.startswith(f"{path}: ")
+
+
+def test_a_broken_file_is_named_with_its_line_in_a_sentence(write, caplog):
+    path = write("keys:\n  accept: J\n  skip: [\n")
+    with caplog.at_level(logging.WARNING):
+        _, problems = load_settings()
+    wanted = f"{path}: cannot be understood from line 4 on; correct or remove it, until then the defaults hold"
+    assert problems == [wanted]
+    assert "expected the node content" in caplog.text
 
 
 @needs_plugin_settings

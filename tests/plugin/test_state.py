@@ -82,6 +82,15 @@ def test_a_dock_opens_as_the_last_one_was_closed(viewer, opened, bundle, tmp_pat
     assert again.sampling.model.sampling == SamplingConfig(steps=3)
 
 
+def test_a_model_that_was_chosen_outlives_a_killed_napari(opened, bundle):
+    dock = opened()
+    assert load_state() is None
+    dock.choices.choose(bundle)
+    state = load_state()
+    assert (state.bundle, state.folders) == (bundle, (bundle,))
+    assert state.chosen.sampling == dock.choices.suggested == SamplingConfig(steps=3)
+
+
 def test_closing_napari_keeps_the_state(viewer, opened, no_state):
     set_all(opened())
     viewer.close()
