@@ -180,6 +180,11 @@ def evaluate(
 
     Prints Dice and IoU with 95 % bootstrap intervals, HD95 and the time per image.
 
+    With several seeds, 'single' is the mean Dice of one sample, 'best' that of each image's best sample, and
+    'agreement' the mean IoU of all pairs of samples. The 'round trip' is the Dice of the true masks after
+    the mask VAE's encoder and decoder, the ceiling of the model. If there are frames without a lesion, a 'false alarm'
+    is a mask on one of them, and 'lesions' the Dice on the others.
+
     Example: lsegdiff evaluate --data kvasir-seg --split test.txt --steps 1,4,10 --json result.json
     """
     from lsegdiff_core.cli_bench import measure

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from lsegdiff_core.bundle import MANIFEST, read_manifest
 from lsegdiff_core.errors import LSegDiffError
 
 # Fewer accepted masks teach nothing that could be told from chance; one in four is kept for the comparison.
 LEAST, HELD_OUT = 8, 4
+PART, LOCK = ".part", ".lsegdiff-finetune.lock"
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,47 @@ class Comparison:
 
 def work_folder(out: Path) -> Path:
     """Return where a new bundle is made before it becomes ``out``; what a killed process left there can go."""
-    return out.with_name(f".{out.name}.part")
+    return out.with_name(f".{out.name}{PART}")
+
+
+@contextmanager
+def working(out: Path) -> Iterator[Path]:
+    """Make the empty `work_folder` of a new bundle; it is gone in the end.
+
+    What killed processes left beside it goes, too: their locks are free, however they died.
+
+    Raises
+    ------
+    LSegDiffError
+        If another process is making the same bundle, or the folder cannot be made.
+    """
+    work = work_folder(out)
+    for left in out.parent.glob(f".*{PART}"):
+        if left == work or (left / LOCK).is_file():
+            _remove_left(left)
+    lock = FileLock(work / LOCK)
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        raise LSegDiffError(f"{out}: is being made by another process; give the new model another name") from error
+    except (OSError, NotImplementedError) as error:  # filelock raises the latter where files have no locks
+        reason = getattr(error, "strerror", None) or error
+        raise LSegDiffError(f"{work}: cannot be made ({reason}); choose another folder") from error
+    try:
+        yield work
+    finally:
+        lock.release()
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _remove_left(work: Path) -> None:
+    """Remove a work folder unless its process is alive."""
+    lock = FileLock(work / LOCK)
+    with suppress(OSError, NotImplementedError):  # what cannot be removed does no harm
+        lock.acquire(blocking=False)
+        lock.release()  # Windows removes no open file
+        shutil.rmtree(work)
 
 
 def read_comparison(folder: Path) -> Comparison:

@@ -23,7 +23,7 @@ from lsegdiff_core.bundle import (
     read_manifest,
     write_manifest,
 )
-from lsegdiff_core.comparison import HELD_OUT, LEAST, Comparison, Progress, work_folder
+from lsegdiff_core.comparison import HELD_OUT, LEAST, Comparison, Progress, working
 from lsegdiff_core.data.readers import Pair
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.evaluation import Setting, evaluate
@@ -48,7 +48,7 @@ def finetune(
 
     One accepted mask in four is held out, and both bundles are measured on these; never one from whose image the old
     bundle, or one that it came from, has learnt. Other accepted masks are learnt from, those without a lesion, too.
-    Nothing is left behind when it fails or the generator is closed.
+    Nothing is left behind when it fails or the generator is closed; what killed processes left beside ``out`` goes.
 
     Parameters
     ----------
@@ -73,17 +73,15 @@ def finetune(
     Raises
     ------
     LSegDiffError
-        If ``out`` exists, fewer than 8 masks are accepted, fewer than 2 can be held out, the memory does not
-        suffice, or a file cannot be read.
+        If ``out`` exists or is being made, fewer than 8 masks are accepted, fewer than 2 can be held out, the memory
+        does not suffice, or a file cannot be read.
     """
     if out.exists():
         raise LSegDiffError(f"{out}: exists already; give the new model another name")
     device = device or torch.device("cpu")
     source = find_bundle(bundle)
     manifest, networks = load_networks(source)
-    work = work_folder(out)
-    shutil.rmtree(work, ignore_errors=True)
-    try:
+    with working(out) as work:
         pairs: list[Pair] = []
         for name, image, mask in accepted_masks(project, manifest.classes):
             pairs.append(Pair(name, image, work / "masks" / f"{name}.png"))
@@ -105,8 +103,6 @@ def finetune(
         comparison = yield from _compare_where_it_fits(source, work / "bundle", parts.held_out, device)
         _note(work / "bundle", source, parts, comparison)
         os.replace(work / "bundle", out)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 class _Parts(NamedTuple):

@@ -13,10 +13,11 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 
 from lsegdiff_core.accepted import MASKS, accepted_files
 from lsegdiff_core.classes import DEFAULT_CLASSES, ObjectClass, check_classes, reclassed
+from lsegdiff_core.data.images import NO_FILE, file_size
 from lsegdiff_core.data.readers import list_images, read_image_list
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.export import SIDECAR, coco, export_labels, sidecar_path, sidecar_text
@@ -46,7 +48,7 @@ class Project:
     folder
         Where its files lie.
     classes, items
-        What `create` and `open` found.
+        What `create` and `open` found. Open images whose file is missing are marked as unreadable.
 
     Attributes
     ----------
@@ -74,6 +76,7 @@ class Project:
         except OSError as error:
             raise LSegDiffError(f"{folder}: cannot be written to ({error.strerror}); choose another folder") from error
         self._remove_leftovers()
+        self._mark_missing()
 
     @classmethod
     def create(cls, folder: Path, images: Sequence[Path], classes: Sequence[ObjectClass] = DEFAULT_CLASSES) -> Project:
@@ -103,7 +106,8 @@ class Project:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise LSegDiffError(
-                f"{folder}: cannot be made ({error.strerror}); list the images in a text file elsewhere and open that"
+                f"{folder}: cannot be made ({error.strerror}), but masks go there; list the images in a text file "
+                "elsewhere, and open that"
             ) from error
         project = cls(folder, classes, items.values())
         project.repeated = len(images) - len(items)
@@ -182,14 +186,36 @@ class Project:
         self.added = len(self.items) - before
         self.repeated = len(new) - self.added
         if self.added:
+            self._mark_missing()
             self._write()
+
+    def _mark_missing(self) -> None:
+        """Mark open images whose file is not there as unreadable, and as open those whose file has come back.
+
+        Where the folder is gone, too, a drive was taken out: no image is to blame.
+        """
+        is_folder = cache(os.path.isdir)
+        for name, item in self.items.items():
+            if item.done and NO_FILE not in item.problem:
+                continue
+            path = os.path.join(self.folder, item.image)  # a Path would take longer than to ask for the file
+            problem = ""
+            if not os.path.isfile(path) and is_folder(os.path.dirname(path)):
+                try:
+                    file_size(self.image(name))
+                except LSegDiffError as error:
+                    problem = str(error)
+            if problem != item.problem:
+                self.items[name] = dataclasses.replace(item, problem=problem)
 
     @property
     def news(self) -> str:
-        """What `added` and `repeated` say, in words; empty if nothing has come."""
+        """What the user should know of the images, in words: what `added` and `repeated` say, and what is missing."""
+        missing = sum(NO_FILE in item.problem for item in self.items.values())
         told = (
             f"{self.added} new image{'s' if self.added > 1 else ''}" if self.added else "",
             f"Lines of the list that name an image again were left out: {self.repeated}" if self.repeated else "",
+            f"Image files that are not there: {missing}" if missing else "",
         )
         return ". ".join(filter(None, told))
 

@@ -61,7 +61,7 @@ class Item:
         if not self.image or "\0" in self.image:
             raise LSegDiffError(f"image: {self.image!r} is no path; give the image's file, relative to the project")
         if not _is_name(self.name):
-            raise LSegDiffError(f"name: {self.name!r} is no file's name; give it without folders")
+            raise LSegDiffError(f"name: {self.name!r} is no file's name here; give another one, without folders")
 
     @property
     def done(self) -> bool:
@@ -91,11 +91,13 @@ def read_project_file(folder: Path) -> ProjectFile:
         raise LSegDiffError(f"{folder}: holds no {FILE}; choose a project's folder")
     data = read_json(path)
     if isinstance(data, Mapping) and data.get("format") != FORMAT:
-        raise LSegDiffError(f"{path}: format {data.get('format')!r} is not {FORMAT}; update this program")
+        raise LSegDiffError(
+            f"{path}: has format {data.get('format')!r}, this version reads {FORMAT}; update napari-lsegdiff"
+        )
     known = from_dict(ProjectFile, data, str(path))
     _check_names((item.name for item in known.items), path, folds_case=path.with_name(FILE.upper()).exists())
     if not known.items:
-        raise LSegDiffError(f"{path}: holds no items; add one")
+        raise LSegDiffError(f"{path}: holds no items, that is no images; add one")
     try:
         check_classes(known.classes)
     except LSegDiffError as error:

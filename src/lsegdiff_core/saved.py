@@ -102,7 +102,7 @@ def read_saved(path: Path) -> Saved:
         for runs in drawn:
             strokes[coco.from_run_lengths(runs)] = int(runs["id"])
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise LSegDiffError(f"{beside}: its strokes cannot be read; remove that field") from error
+        raise LSegDiffError(f"{beside}: its strokes cannot be read; remove the field 'strokes'") from error
     return Saved(labels, strokes, provenance, note)
 
 

@@ -106,7 +106,6 @@ class AnnotatePanel(QWidget):
         self.table.setIconSize(QSize(THUMBNAIL, THUMBNAIL))
         self.table.setShowGrid(False)
         self.table.verticalHeader().hide()
-        self.table.verticalHeader().setDefaultSectionSize(THUMBNAIL + 4)
         self.table.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
         self.table.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.table.setMinimumHeight(180)
@@ -197,6 +196,7 @@ class AnnotatePanel(QWidget):
             header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
             header.resizeSection(1, max(header.sectionSizeHint(1), table.widest_status(self.table)))
             header.resizeSection(2, header.sectionSizeHint(2))
+            self.table.verticalHeader().setDefaultSectionSize(table.row_height(self.table))
             self.table.sortByColumn(-1, Qt.SortOrder.AscendingOrder)  # as the project lists them
             # a project that was begun in a folder of images bears that folder's name
             self.title.setText(project.folder.parent.name if project.folder.name == FOLDER else project.folder.name)
@@ -270,7 +270,7 @@ class AnnotatePanel(QWidget):
     def _narrow(self) -> None:
         if self._filter is not None:
             self._filter.narrow(self.status.currentText(), self.search.text())
-            self.tell("" if self._filter.rowCount() else "No image fits; choose another filter, or empty the search")
+            self.tell("" if self._filter.rowCount() else self._filter.why_empty)
 
     def _on_row(self, index: QModelIndex) -> None:
         self.item_chosen.emit(str(index.data(NAME_ROLE)))

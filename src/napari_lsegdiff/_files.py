@@ -39,9 +39,7 @@ def open_images(viewer: ViewerModel, paths: Sequence[str]) -> Failed | None:
     reasons = "\n".join(refused.values())
     if len(refused) == 1:
         return Failed(reasons, reasons)
-    return Failed(
-        f"{', '.join(refused)}: cannot be opened as images; the reasons stand in this line's tooltip", reasons
-    )
+    return Failed(f"{', '.join(refused)}: cannot be opened as images; let the mouse rest here to read why", reasons)
 
 
 def _reason(path: Path, error: Exception) -> str:

@@ -70,8 +70,8 @@ def list_objects(
     object gets what ``rows``, of the same columns, say of it. If there are ``classes``, it is one of them, the first if
     nothing better is known, and has its colour.
     """
-    # napari takes the row of index 0 for the background
-    table: dict[str, list[Any]] = {"index": [0], "class": [""], "name": ["background"], "colour": [""]}
+    # napari takes the row of index 0 for the background, and says what stands there in its status bar
+    table: dict[str, list[Any]] = {"index": [0], "class": ["none"], "name": ["background"], "colour": ["none"]}
     if "index" in layer.features:
         theirs = layer.features.to_dict("list")
         # another plugin's table lacks our columns
@@ -80,7 +80,8 @@ def list_objects(
     new = sorted({number for number in (*numbers, *given) if number} - set(table["index"]))
     if not new:
         return
-    class_name = class_name or next((name for name in table["class"] if name), UNKNOWN_CLASS)
+    named = (name for number, name in zip(table["index"], table["class"], strict=True) if number and name)
+    class_name = class_name or next(named, UNKNOWN_CLASS)
     known = {known.name: known.colour for known in classes}
     if known and class_name not in known:
         class_name = next(iter(known))

@@ -90,10 +90,15 @@ class OpenProject(QObject):
             folder = self.project.folder
             return f"Scores not saved: {lost}; see that {folder} can be written to, then press Score all again"
         if scored:
-            return f"{scored} of {len(items)} images have a score; sort the table by Disagree"
+            left_out = f", {self._unreadable} cannot be read" if self._unreadable else ""
+            return f"{scored} of {len(items)} images have a score{left_out}; sort the table by Disagree"
         return "No image was scored: none of the others is still open and can be read"
 
+    @property
+    def _unreadable(self) -> int:
+        """How many images cannot be read."""
+        return sum(bool(item.problem) for item in self.project.items.values())
+
     def _show_progress(self) -> None:
-        items = self.project.items.values()
-        unreadable = sum(bool(item.problem) for item in items)
+        items, unreadable = self.project.items.values(), self._unreadable
         self._panel.show_progress(sum(item.done for item in items) - unreadable, unreadable, len(items))

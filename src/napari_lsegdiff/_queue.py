@@ -84,6 +84,7 @@ class Queue(QObject):
         self._shown: OpenProject | None = None
         self._name: str | None = None  # of the item on the canvas
         self._coming: str | None = None  # of the one on its way there
+        self._past = 1  # where to go on if that one cannot be read; see `show`
         self._ahead: Ahead | None = None
         self._news = ""  # what is to be said when the next image is shown
         self._canvas = Canvas(viewer, session, sampling, self)
@@ -94,7 +95,7 @@ class Queue(QObject):
         self._classes.failed.connect(self._on_failed)
         panel.folder_chosen.connect(self.open_folder)
         panel.list_chosen.connect(self.open_list)
-        panel.item_chosen.connect(self.show)
+        panel.item_chosen.connect(partial(self.show, past=0))
         panel.accepted.connect(self.accept)
         panel.skipped.connect(self.skip)
         panel.stepped.connect(self.step)
@@ -123,12 +124,17 @@ class Queue(QObject):
         """Begin a project beside a text file, for the images that it names; or go on with it."""
         self._open(partial(Project.of_list, path))
 
-    def resume(self, images: Sequence[Path]) -> None:
-        """Open the project that a folder of these image files holds, if there is one and none is open."""
-        if self._shown is None:
-            folder = next((path.parent for path in images if Project.in_folder(path.parent)), None)
-            if folder is not None:
-                self.open_folder(folder)
+    def resume(self, images: Sequence[Path]) -> bool:
+        """Open the project that a folder of these restored image files holds, if there is one and none is open.
+
+        Returns whether they are a project's.
+        """
+        if self._shown is not None:
+            return self._canvas.first_restored(self._shown.project) is not None
+        folder = next((path.parent for path in images if Project.in_folder(path.parent)), None)
+        if folder is not None:
+            self.open_folder(folder)
+        return folder is not None
 
     def _open(self, opened: Callable[[], Project]) -> None:
         if not self._keep():
@@ -194,13 +200,16 @@ class Queue(QObject):
 
     # one image
 
-    def show(self, name: str) -> None:
-        """Bring an item onto the canvas."""
+    def show(self, name: str, past: int = 1) -> None:
+        """Bring an item onto the canvas.
+
+        If it cannot be read, the next open one comes (``past`` is 1), the one before it (-1), or none (0).
+        """
         if self._ahead is None or (name == self._name and self._canvas.image is not None):
             return
-        if self._unsettled(partial(self.show, name)) or not self._keep():
+        if self._unsettled(partial(self.show, name, past)) or not self._keep():
             return
-        self._coming = name
+        self._coming, self._past = name, past
         self._panel.tell(f"Loading {name}…")
         self._ahead.load(name)
 
@@ -208,9 +217,9 @@ class Queue(QObject):
         """Go to the next item of the table (1), or to the one before (-1)."""
         neighbour = self._panel.neighbour(self._coming or self._name, by)
         if neighbour is not None:
-            self.show(neighbour)
+            self.show(neighbour, past=by)
         elif not self._panel.names:
-            self._panel.tell("The table is empty; choose another filter")
+            self._panel.tell("The table is empty; choose another filter, or empty the search")
         else:
             self._panel.tell("That was the last image of the table" if by > 0 else "This is the first image")
 
@@ -275,9 +284,19 @@ class Queue(QObject):
     def _go_on(self, following: str | None) -> None:
         if following is None:
             done = self._shown is not None and self._shown.done
-            self._panel.tell("All images are done: press Export all…" if done else "No image is left under this filter")
+            left = "No open image is left in the table; choose another filter, or empty the search"
+            self._tell_news("All images are done: press Export all…" if done else left)
         else:
             self.show(following)
+
+    def _add_news(self, text: str) -> None:
+        self._news = ". ".join(filter(None, (self._news, text)))
+
+    def _tell_news(self, text: str = "") -> None:
+        """Say what there was to say with the next image, and ``text``."""
+        self._add_news(text)
+        self._panel.tell(self._news)
+        self._news = ""
 
     def _keep(self) -> bool:
         """Save what was changed on the canvas; False if that is not possible, or the user is drawing."""
@@ -356,8 +375,7 @@ class Queue(QObject):
         if item.problem:  # by now it can be read
             self._update(problem="")
         self._panel.show_item(item)
-        self._panel.tell(self._news)
-        self._news = ""
+        self._tell_news()
         self._show_mask(loaded, self._ahead.take(name))
         self._prepare()
 
@@ -394,18 +412,31 @@ class Queue(QObject):
         there = folder.is_dir()
         if not there:  # a drive that was taken out: no image is to blame
             self._panel.tell(f"{folder}: the folder is gone; bring it back, then click on an image")
+        turn = name == self._following()  # it was read ahead
         if not there or not self._shown.update(name, problem=failed.line):
             self._ahead.pause()
             self._show_scoring()
-        elif name != self._coming:
-            self._prepare()
+        elif name == self._coming:
+            self._pass_over(name, failed.line)
         else:
-            following, said = self._following(), f"Left out: {failed.line}"
-            if following is None:
-                self._panel.tell(said, failed.details)
-            else:
-                self._news = ". ".join(filter(None, (self._news, said)))
-                self.show(following)
+            if turn:  # said with the image that is shown instead
+                self._add_news(f"Left out: {failed.line}")
+            self._prepare()
+
+    def _pass_over(self, name: str, why: str) -> None:
+        """Go on from an image that cannot be read, or stay."""
+        said = f"{'Left out' if self._past else 'Not shown'}: {why}"
+        other = {1: self._following(), -1: self._panel.neighbour(name, -1), 0: None}[self._past]
+        if other not in (None, self._name):
+            self._add_news(said)
+            self.show(other, self._past)
+            return
+        self._coming = None
+        item = self._item()
+        if item is not None:
+            self._panel.show_item(item)
+        self._tell_news(said)
+        self._prepare()
 
     def _on_predicted(self, name: str, disagreement: float) -> None:
         if self._shown is None:
@@ -458,7 +489,9 @@ class Queue(QObject):
         except LSegDiffError as error:
             self._fail(error)
         else:
-            self._panel.tell(f"Written: {path.name} with the masks of {count} images", str(path))
+            self._panel.tell(
+                f"Written: {path.name} with the masks of {count} image{'s' if count > 1 else ''}", str(path)
+            )
 
     def _fail(self, error: Exception) -> Failed:
         failed = Failed.of(error)

@@ -27,9 +27,11 @@ TIPS = (
     "Disagreement of the model's samples: 0 all agree, 1 nothing in common; empty until scored",
 )
 THUMBNAIL = 40
-MARGIN = 4  # pixels that a cell keeps free at each side of its text
-# Characters of a name that a narrow table shows, in up to three lines that are broken anywhere; names often differ in
-# their ends only, so that a longer one loses its middle.
+MARGIN = 4  # pixels that a cell keeps free at each side of its text, and above and below
+# Lines that a row has room for. In a narrow table a name takes them all, or leaves the last one to the tags.
+LINES = 3
+# Characters of a name in so many lines, which are broken anywhere; names often differ in their ends only, so that a
+# longer one loses its middle.
 LONGEST = 26
 ALL = "all"
 # Thumbnails that wait to be read; whoever scrolls fast through thousands wants those on show.
@@ -77,6 +79,11 @@ class QueueTable(QAbstractTableModel):
         """Return the item of a row."""
         return self._project.items[self.names[row]]
 
+    @property
+    def scored(self) -> bool:
+        """Whether any item has a disagreement."""
+        return any(item.disagreement >= 0 for item in self._project.items.values())
+
     def place(self, name: str) -> QModelIndex:
         """Return where an item stands."""
         return self.index(self._rows[name], 0)
@@ -101,6 +108,10 @@ class QueueTable(QAbstractTableModel):
         """Return the number of columns."""
         return 0 if parent.isValid() else len(COLUMNS)
 
+    def row_height(self, view: QWidget) -> int:
+        """Return the height in pixels that keeps a row's picture and text apart from its neighbours'."""
+        return max(THUMBNAIL, LINES * view.fontMetrics().lineSpacing()) + 2 * MARGIN
+
     def widest_status(self, view: QWidget) -> int:
         """Return the width in pixels that every status fits into."""
         words = view.fontMetrics()
@@ -113,6 +124,8 @@ class QueueTable(QAbstractTableModel):
                 return COLUMNS[section]
             if role == Qt.ItemDataRole.ToolTipRole:
                 return TIPS[section]
+            if role == Qt.ItemDataRole.InitialSortOrderRole and section == 2:
+                return Qt.SortOrder.DescendingOrder  # the most doubtful ones first
         return None
 
     def data(self, index: Index, role: int = 0) -> Any:
@@ -184,6 +197,15 @@ class QueueFilter(QSortFilterProxyModel):
         searched = " ".join((item.name, item.notes, *item.tags)).casefold()
         return self._filter in _filters(item) and self._text in searched
 
+    @property
+    def why_empty(self) -> str:
+        """Why no row is shown, and what to do."""
+        if self._filter != DOUBTFUL:
+            return "No image fits; choose another filter, or empty the search"
+        if not self._table.scored:
+            return f"No image has a score yet: press Score all, then those with {DOUBT} or more are shown here"
+        return f"No image fits that has a score of {DOUBT} or more; choose another filter, or empty the search"
+
     def place(self, name: str) -> QModelIndex:
         """Return where an item is on show; not valid if it is not."""
         return self.mapFromSource(self._table.place(name))
@@ -243,8 +265,11 @@ def _text(item: Item, column: int) -> str:
         return UNREADABLE if item.problem else item.status
     if column == 2:
         return "" if item.disagreement < 0 else f"{item.disagreement:.3f}"
-    name = item.name if len(item.name) <= LONGEST else f"{item.name[: LONGEST // 2]}…{item.name[-LONGEST // 2 :]}"
-    return "\n".join(filter(None, (BREAK.join(name), ", ".join(item.tags))))
+    name, tags = item.name, ", ".join(item.tags)
+    longest = LONGEST * (LINES - bool(tags)) // LINES
+    if len(name) > longest:
+        name = f"{name[: longest // 2]}…{name[-(longest // 2) :]}"
+    return "\n".join(filter(None, (BREAK.join(name), tags)))
 
 
 def _read_thumbnail(path: Path) -> NDArray[np.uint8]:

@@ -194,7 +194,7 @@ class SegmentationDock(QWidget):
         self.choices.device.currentTextChanged.connect(self._show_about)
         self.about.unload.connect(lambda: self.about.show_unloaded(self._runner.unload()))
         self._recovery.said.connect(self._on_restored)
-        self._recovery.restored.connect(self.queue.resume)
+        self._recovery.restored.connect(self._on_images_restored)
         self._removal.over.connect(self._on_mask_changed)
         layers, dims = self._viewer.layers, self._viewer.dims
         layers.events.removed.connect(self._on_removed)
@@ -361,6 +361,9 @@ class SegmentationDock(QWidget):
     def _on_restored(self, text: str) -> None:
         self.panel.say(text)
         self._on_mask_changed()
+
+    def _on_images_restored(self, images: list[Path]) -> None:
+        self.tabs.setCurrentIndex(1 if self.queue.resume(images) else 0)  # Annotate or Segment: where the work is
 
     def _on_forget(self) -> None:
         job = self._shown()

@@ -147,6 +147,13 @@ def test_evaluate_prints_and_writes_what_the_rows_say(run, pairs: Path, tiny_bun
     assert data["command"].startswith("lsegdiff evaluate")
 
 
+def test_evaluate_explains_what_it_prints(run) -> None:
+    _, out, _ = run("evaluate", "--help")
+    words = " ".join(out.split())
+    for column in ("single", "best", "agreement", "round trip", "false alarm", "lesions"):
+        assert f"'{column}'" in words
+
+
 def test_evaluate_measures_only_the_split(run, pairs: Path, tiny_bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "split.txt").write_text("f0\nf2\n")
     result = tmp_path / "result.json"

@@ -6,6 +6,9 @@ import dataclasses
 import hashlib
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,7 @@ from PIL import Image
 
 from lsegdiff_core.accepted import accepted_masks, painted
 from lsegdiff_core.bundle import load_networks, read_manifest, write_manifest
-from lsegdiff_core.comparison import Comparison, Progress, read_comparison
+from lsegdiff_core.comparison import Comparison, Progress, read_comparison, working
 from lsegdiff_core.data.phantom import draw_phantom
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.finetune import finetune
@@ -188,6 +191,32 @@ def test_stopped_it_leaves_nothing(project: Path, tiny_bundle: Path, tmp_path: P
     assert next(course) == Progress("learning", 5, 6)
     course.close()
     assert not list(tmp_path.glob("*mine*"))
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from lsegdiff_core.comparison import working
+
+with working(Path(sys.argv[1])):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system kills otherwise")
+def test_what_a_killed_process_left_goes_with_the_next_one(project: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    killed, alive, others = (models / name for name in (".killed.part", ".alive.part", ".others.part"))
+    subprocess.run([sys.executable, "-c", KILLED, str(models / "killed")], check=False)
+    assert killed.is_dir()
+    others.mkdir()
+    with working(models / "alive"):
+        list(finetune(project, str(tiny_bundle), models / "mine", steps=1))
+        assert sorted(models.iterdir()) == [alive, others, models / "mine"]
+        with pytest.raises(LSegDiffError, match="alive: is being made by another process; give the new model another"):
+            next(finetune(project, str(tiny_bundle), models / "alive"))
+        assert alive.is_dir()
+    assert sorted(models.iterdir()) == [others, models / "mine"]
 
 
 def test_a_bundle_that_learnt_from_nobody_has_no_comparison(tiny_bundle: Path) -> None:

@@ -235,7 +235,7 @@ def test_broken_mask_is_named(project: Project):
     project.save("a", labels(), None, {}, accepted=True, seconds=1)
     mask = project.folder / "masks" / "a.png"
     mask.write_bytes(mask.read_bytes()[:40])
-    with pytest.raises(LSegDiffError, match=r"masks/a\.png: cannot be read as a PNG"):
+    with pytest.raises(LSegDiffError, match=r"masks/a\.png: cannot be read as a PNG; .* A project's mask: put back"):
         project.load("a")
 
 
@@ -538,6 +538,45 @@ def test_list_is_taken_if_some_of_its_images_are_there(tmp_path: Path, images: l
     images[1].unlink()  # a project that is there opens whatever has become of its images
     again = Project.of_list(path)
     assert list(again.items) == ["gone", "b"]
+    again.close()
+
+
+def test_empty_list_says_what_it_wants(tmp_path: Path):
+    (tmp_path / "list.txt").write_text("# none yet\n")
+    with pytest.raises(LSegDiffError, match=r"list\.txt: is empty; let each line name an image file, such as frames/"):
+        Project.of_list(tmp_path / "list.txt")
+
+
+def test_missing_images_are_marked_at_opening_until_they_are_back(tmp_path: Path, images: list[Path]):
+    lines = ["images/gone.png", *(f"images/{image.name}" for image in images)]
+    (tmp_path / "list.txt").write_text("\n".join(lines))
+    made = Project.of_list(tmp_path / "list.txt")
+    assert made.items["gone"].problem.startswith(f"{images[0].parent / 'gone.png'}: no such file")
+    assert made.news == "Image files that are not there: 1"
+    assert made.first_open == "a"
+    made.update("b", status="accepted")
+    made.close()
+    for image in images:
+        image.rename(image.with_suffix(".kept"))
+    again = Project.open(made.folder)
+    assert [name for name, item in again.items.items() if item.problem] == ["gone", "a", images[2].stem]
+    again.update("a", notes="saved as missing")
+    again.close()
+    for image in images:
+        image.with_suffix(".kept").rename(image)
+    (images[0].parent / "new.png").symlink_to(images[0])
+    (tmp_path / "list.txt").write_text("\n".join([*lines, "images/new.png", "images/never.png"]))
+    third = Project.of_list(tmp_path / "list.txt")
+    assert [name for name, item in third.items.items() if item.problem] == ["gone", "never"]
+    third.close()
+
+
+def test_images_of_a_folder_that_is_gone_are_not_marked(tmp_path: Path, images: list[Path]):
+    made = Project.create(tmp_path / "project", images)
+    made.close()
+    images[0].parent.rename(tmp_path / "taken out")
+    again = Project.open(made.folder)
+    assert not any(item.problem for item in again.items.values())
     again.close()
 
 

@@ -40,7 +40,7 @@ def test_an_item_takes_one_line_and_is_silent_on_what_is_as_by_default(folder: P
     [
         (lambda data: "{ not json", "is damaged or no JSON file"),
         (lambda data: [], "expected an object with named fields, got list"),
-        (lambda data: data | {"format": 99}, "format 99 is not 1; update this program"),
+        (lambda data: data | {"format": 99}, "has format 99, this version reads 1; update"),
         (lambda data: data | {"items": []}, "holds no items"),
         (lambda data: data | {"classes": []}, "classes: there are none; add one"),
         (lambda data: data | {"classes": data["classes"] * 2}, "'polyp' is there twice"),

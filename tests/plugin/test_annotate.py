@@ -7,13 +7,14 @@ from pathlib import Path
 import imageio.v3 as iio
 import numpy as np
 import pytest
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QIcon
+from qtpy.QtTest import QTest
 
 from lsegdiff_core.project import Project
 from lsegdiff_core.project_file import STATUSES
 from napari_lsegdiff._annotate import AnnotatePanel
-from napari_lsegdiff._queue_table import LONGEST, MARGIN, UNREADABLE, QueueTable
+from napari_lsegdiff._queue_table import DOUBTFUL, LINES, LONGEST, MARGIN, UNREADABLE, QueueTable
 from napari_lsegdiff._text import BREAK
 
 LONG = "patient_0042_examination_2024-03-17_sigmoideum_video_0003_white_light_frame_000123"
@@ -100,6 +101,31 @@ def test_long_names_lose_their_middle_and_may_be_broken(table):
     assert cell(table, "frame_1", NAME, Qt.ItemDataRole.DisplayRole).replace(BREAK, "") == "frame_1"
 
 
+def test_a_row_has_room_for_its_lines_and_tags_have_the_last_one(panel, project, table):
+    assert panel.table.rowHeight(0) >= LINES * panel.table.fontMetrics().lineSpacing() + MARGIN
+    project.update(LONG, tags=("blurred", "stool"))
+    name, tags = cell(table, LONG, NAME, Qt.ItemDataRole.DisplayRole).split("\n")
+    start, end = name.replace(BREAK, "").split("…")
+    assert tags == "blurred, stool"
+    assert LONG.startswith(start)
+    assert LONG.endswith(end)
+    assert LONGEST / 2 < len(start + end) < LONGEST * (LINES - 1) / LINES
+
+
+def test_a_click_on_disagree_brings_the_most_doubtful_first(panel, project):
+    for name, score in (("frame_1", 0.02), (LONG, 0.4)):
+        project.update(name, disagreement=score)
+    header = panel.table.horizontalHeader()
+    for column, expected in (
+        (DISAGREE, [LONG, "frame_1", "frame_2"]),
+        (DISAGREE, ["frame_2", "frame_1", LONG]),
+        (NAME, ["frame_1", "frame_2", LONG]),
+    ):
+        place = QPoint(header.sectionViewportPosition(column) + header.sectionSize(column) // 2, header.height() // 2)
+        QTest.mouseClick(header.viewport(), Qt.MouseButton.LeftButton, pos=place)
+        assert panel.names == expected
+
+
 def test_statuses_differ_behind_their_words(table):
     tints = {name: cell(table, name, STATUS, Qt.ItemDataRole.BackgroundRole) for name in ("frame_1", "frame_2", LONG)}
     assert tints[LONG] is None
@@ -125,3 +151,11 @@ def test_a_filter_that_nothing_fits_is_said(panel):
     assert panel.say.text().startswith("No image fits")
     panel.search.setText("frame_1")
     assert panel.say.text() == ""
+
+
+def test_the_filter_of_doubtful_images_names_its_limit(panel, project):
+    panel.status.setCurrentText(DOUBTFUL)
+    assert panel.say.text() == "No image has a score yet: press Score all, then those with 0.1 or more are shown here"
+    project.update("frame_1", disagreement=0.02)
+    panel.search.setText("frame")
+    assert panel.say.text().startswith("No image fits that has a score of 0.1 or more; choose another filter")

@@ -166,7 +166,7 @@ def test_a_refused_image_is_not_named_in_the_log(ask, session, add_image, bundle
     with caplog.at_level(logging.INFO):
         *_, last = segment(PredictorCache(), request)
     assert "Jane Doe" in last.line
-    assert "Refused" in caplog.text
+    assert "Refused: the dock says why, for this log names no images" in caplog.text
     assert "Jane Doe" not in caplog.text
 
 

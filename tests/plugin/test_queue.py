@@ -288,6 +288,65 @@ def test_broken_image_is_named_and_the_queue_goes_on(user: User, folder: Path):
     assert user.panel.say.text().startswith("Left out: ")
 
 
+def test_click_on_an_unreadable_image_says_why_and_stays(user: User, folder: Path):
+    broken = folder / "frame_3.png"
+    good = broken.read_bytes()
+    broken.write_bytes(b"no image")
+    user.open(folder)
+    table = user.panel.table
+
+    def click() -> None:
+        place = table.visualRect(table.model().index(3, 0)).center()
+        QTest.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=place)
+
+    for _ in range(2):
+        user.panel.tell("")
+        click()
+        user.qtbot.waitUntil(lambda: user.panel.say.text().startswith(f"Not shown: {broken}: cannot be read"))
+        assert user.images == ["frame_0"]
+        assert table.currentIndex().row() == 0, "its tags are those on show"
+    user.press(DEFAULT.next)
+    user.wait("frame_1")
+    broken.write_bytes(good)
+    click()
+    user.wait("frame_3")
+    assert user.items["frame_3"].problem == ""
+
+
+def test_previous_goes_back_past_an_unreadable_image(user: User, folder: Path):
+    user.open(folder)
+    user.queue.show("frame_3")
+    user.wait("frame_3")
+    (folder / "frame_2.png").write_bytes(b"no image")
+    user.press(DEFAULT.previous)
+    user.wait("frame_1")
+    assert user.panel.say.text().startswith(f"Left out: {folder / 'frame_2.png'}: cannot be read")
+
+
+def test_unreadable_image_that_was_read_ahead_is_said_in_its_turn_once(user: User, folder: Path):
+    (folder / "frame_1.png").write_bytes(b"no image")
+    user.open(folder)
+    user.qtbot.waitUntil(lambda: user.queue._ahead.is_ready("frame_2"), timeout=20_000)
+    assert "cannot be read" not in user.panel.say.text()
+    user.press(DEFAULT.accept)
+    user.wait("frame_2")
+    assert user.panel.say.text().startswith(f"Left out: {folder / 'frame_1.png'}: cannot be read")
+    user.press(DEFAULT.accept)
+    user.wait("frame_3")
+    assert "frame_1" not in user.panel.say.text()
+
+
+def test_unreadable_image_that_would_have_been_the_last_is_said_at_the_end(user: User, folder: Path):
+    for number in (1, 2, 4):
+        (folder / f"frame_{number}.png").unlink()
+    (folder / "frame_3.png").write_bytes(b"no image")
+    user.open(folder)
+    user.qtbot.waitUntil(lambda: bool(user.items["frame_3"].problem), timeout=20_000)
+    user.press(DEFAULT.accept)
+    assert "frame_3.png: cannot be read" in user.panel.say.text()
+    assert user.panel.say.text().endswith("All images are done: press Export all…")
+
+
 def test_scoring_notes_how_much_samples_differ(user: User, folder: Path):
     user.open(folder)
     user.panel.score_button.click()
@@ -402,7 +461,7 @@ def test_class_of_an_object_reaches_the_mask_and_coco(user: User, folder: Path, 
     data = json.loads((tmp_path / "all.json").read_text())
     names = {item["id"]: item["name"] for item in data["categories"]}
     assert [names[item["category_id"]] for item in data["annotations"]] == ["lumen"]
-    assert "masks of 1 images" in user.panel.say.text()
+    assert "masks of 1 image" in user.panel.say.text()
 
 
 def test_class_alone_is_worth_keeping(user: User, folder: Path):
@@ -703,12 +762,25 @@ def test_crash_in_the_queue_loses_no_stroke(user: User, folder: Path, journals: 
     dock.recovery_bar.restore_button.click()
     again = User(dock, user.viewer, user.qtbot)
     assert dock.queue.project is not None, "what the session was working on opens again"
+    assert dock.tabs.tabText(dock.tabs.currentIndex()) == "Annotate"
     user.qtbot.waitUntil(lambda: not again.panel.say.text(), timeout=20_000)  # loaded
     assert again.images == ["frame_1"]
     np.testing.assert_array_equal(again.mask.data, drawn)
     again.press(DEFAULT.accept)
     np.testing.assert_array_equal(iio.imread(folder / FOLDER / "masks" / "frame_1.png", mode="P"), drawn)
     dock.queue.close_project()
+
+
+def test_masks_of_no_project_are_restored_in_front(user: User, folder: Path, tmp_path: Path):
+    user.dock.tabs.setCurrentIndex(1)
+    user.dock._recovery.restored.emit([])  # of a sample
+    assert user.dock.tabs.tabText(user.dock.tabs.currentIndex()) == "Segment"
+    # also while a project is open
+    user.open(folder)
+    user.dock.tabs.setCurrentIndex(1)
+    user.viewer.layers.clear()
+    user.dock._recovery.restored.emit([tmp_path / "another.png"])
+    assert user.dock.tabs.tabText(user.dock.tabs.currentIndex()) == "Segment"
 
 
 def test_a_mask_that_was_saved_by_another_session_is_behind_the_restored_one(
@@ -839,12 +911,14 @@ def test_lines_of_a_list_that_are_left_out_or_lead_nowhere_are_said(user: User, 
     (tmp_path / "list.txt").write_text("\n".join(f"frames/{name}.png" for name in names))
     user.panel.list_chosen.emit(tmp_path / "list.txt")
     user.wait("frame_0")
-    assert user.panel.say.text() == "Lines of the list that name an image again were left out: 1"
+    assert user.panel.say.text() == (
+        "Lines of the list that name an image again were left out: 1. Image files that are not there: 1"
+    )
     assert user.panel.names == names[:3]
+    assert user.items["gone"].problem.startswith(f"{folder / 'gone.png'}: no such file")
     user.queue.show("gone")
     user.wait("frame_1")
     assert user.panel.say.text().startswith(f"Left out: {folder / 'gone.png'}: no such file")
-    assert user.items["gone"].problem.startswith(f"{folder / 'gone.png'}: no such file")
 
 
 def test_text_that_lists_no_image_is_refused(user: User, tmp_path: Path):

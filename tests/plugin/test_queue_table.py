@@ -33,7 +33,10 @@ class Shown:
 
 @pytest.fixture
 def shown(qapp: object, tmp_path: Path) -> Iterator[Shown]:
-    project = Project.create(tmp_path / "project", [tmp_path / f"{name}.png" for name in NAMES])
+    images = [tmp_path / f"{name}.png" for name in NAMES]
+    for image in images:
+        image.touch()
+    project = Project.create(tmp_path / "project", images)
     yield Shown(project)
     project.close()
 

@@ -526,7 +526,7 @@ def test_a_mask_without_its_image_is_a_layer_of_its_own(
         assert layer.name == "polyp mask"
         np.testing.assert_array_equal(layer.data, lost[0].labels)
         assert layer.metadata[METADATA][()]["morphology"] == {"threshold": 0.5}
-        assert layer.features["class"].tolist() == ["", "polyp", "polyp"]
+        assert layer.features["class"].tolist() == ["none", "polyp", "polyp"]
     # another crash does not lose it either, nor its strokes
     (again,) = read_journal(journal.path)
     np.testing.assert_array_equal(again.locked, lost[0].locked)

@@ -12,7 +12,7 @@ from lsegdiff_core.config import MorphologyConfig, SamplingConfig
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.predictor import Predictor
 from napari_lsegdiff._frames import current_frame, new_labels
-from napari_lsegdiff._objects import METADATA
+from napari_lsegdiff._objects import METADATA, list_objects
 from napari_lsegdiff._session import Session
 from napari_lsegdiff._worker import Devices, Failed, Finished, PredictorCache, Preview, Request, Stage, segment
 
@@ -234,6 +234,16 @@ def test_provenance_follows_strokes_and_undo(add_image, session, predict):
     labels.undo()
     assert session.provenance(image, ())["morphology"]["threshold"] == 0.5
     assert labels.metadata[METADATA][()]["edited"] is False
+
+
+def test_over_the_background_the_viewer_says_nothing_empty(add_image, segmented):
+    labels = segmented(add_image(np.full((60, 80), 120, np.uint8)))
+    assert labels.data[0, 0] == 0
+    assert labels.get_status((0, 0))["coordinates"].endswith("0; class: none, name: background, colour: none")
+    assert "class: polyp, name: polyp 1, colour: #" in labels.get_status((30, 40))["coordinates"]
+    # and no object gets the background's class
+    list_objects(labels, [2])
+    assert list(labels.features["class"]) == ["none", "polyp", "polyp"]
 
 
 def test_forget_strokes_and_export(add_image, session, predict, tmp_path):

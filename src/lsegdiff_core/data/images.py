@@ -21,6 +21,8 @@ from lsegdiff_core.errors import LSegDiffError
 MOST_PIXELS = 50_000_000
 # Of a file: so many pixels in 16-bit colours, not compressed, take a third of it.
 MOST_BYTES = 2**30
+# What is said of a file that is not there.
+NO_FILE = "no such file, or not readable"
 
 
 def to_rgb(image: NDArray[Any], name: str = "image") -> NDArray[np.uint8]:
@@ -97,19 +99,32 @@ def _imread(path: Path) -> NDArray[Any]:
 
 def _content(path: Path) -> bytes:
     """Return a file's bytes; refuse a file, and a picture that its header promises, for which there is no memory."""
+    size = file_size(path)
+    if size > MOST_BYTES:
+        raise _refusal(path, f"a file of {size / 2**30:.1f} GB")
     try:
-        about = path.stat()
-        if not stat.S_ISREG(about.st_mode):  # a pipe would be waited for
-            raise OSError(errno.EINVAL, "not a file")
-        if about.st_size > MOST_BYTES:
-            raise _refusal(path, f"a file of {about.st_size / 2**30:.1f} GB")
         content = path.read_bytes()
     except OSError as error:
-        raise LSegDiffError(f"{path}: no such file, or not readable ({error.strerror}); check the path") from error
+        raise _no_file(path, error) from error
     promised = _too_large(content, path.suffix.lower())
     if promised:
         raise _refusal(path, promised)
     return content
+
+
+def file_size(path: Path) -> int:
+    """Return the size of the file ``path`` in bytes; raises LSegDiffError with `NO_FILE` if it is not there."""
+    try:
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):  # a pipe would be waited for
+            raise OSError(errno.EINVAL, "not a file")
+    except OSError as error:
+        raise _no_file(path, error) from error
+    return about.st_size
+
+
+def _no_file(path: Path, error: OSError) -> LSegDiffError:
+    return LSegDiffError(f"{path}: {NO_FILE} ({error.strerror}); check the path")
 
 
 def _refusal(path: Path, size: str) -> LSegDiffError:
@@ -210,7 +225,8 @@ def read_ids(path: Path) -> NDArray[np.integer]:
             pixels = np.asarray(image)
     except (OSError, SyntaxError, ValueError) as error:
         raise LSegDiffError(
-            f"{path}: cannot be read as a PNG; choose another file, or remove a project's mask to start again"
+            f"{path}: cannot be read as a PNG; choose another file. A project's mask: put back a good copy, or delete "
+            "this one, then click on its image in the table, which is segmented anew"
         ) from error
     if pixels.ndim != 2:
         raise LSegDiffError(f"{path}: holds colours, not ids; give an indexed or a grey PNG")

@@ -41,7 +41,8 @@ class Pair:
         """
         image, mask = read_image(self.image), read_mask(self.mask)
         if image.shape[:2] != mask.shape:
-            raise LSegDiffError(f"{self.mask}: size {mask.shape} differs from its image's {image.shape[:2]}")
+            mine, theirs = (f"{height} x {width}" for height, width in (mask.shape, image.shape[:2]))
+            raise LSegDiffError(f"{self.mask}: is {mine} pixels, its image {theirs}; give both the same size")
         return image, mask
 
 
@@ -111,7 +112,10 @@ def _folders(root: Path) -> tuple[list[Path], list[Path]]:
     cases = sorted(root.glob("*/*_Dermoscopic_Image/")) + sorted(root.glob("*/*/*_Dermoscopic_Image/"))
     if cases:
         return cases, [folder for case in cases for folder in sorted(case.parent.glob("*_lesion"))]
-    raise LSegDiffError(f"{root}: holds neither images/ and masks/ nor a layout of a known data set; see --help")
+    raise LSegDiffError(
+        f"{root}: holds neither images/ and masks/ nor the folders of CVC-ClinicDB, PolypGen or PH2; put images into "
+        "images/ and masks of the same names into masks/"
+    )
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -132,7 +136,7 @@ def read_image_list(path: Path) -> list[Path]:
     LSegDiffError
         If the file cannot be read, or not one line is an image file.
     """
-    files = [path.parent / line for line in read_lines(path)]
+    files = [path.parent / line for line in read_lines(path, "an image file, such as frames/001.png")]
     if not any(map(_is_image, files)):
         raise LSegDiffError(
             f"{path}: none of its lines ({len(files)}) is an image file; "

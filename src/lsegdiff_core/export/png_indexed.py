@@ -26,7 +26,7 @@ def encode(labels: NDArray[np.integer], provenance: Mapping[str, Any]) -> bytes:
     top = int(labels.max())
     if top > MAX_ID:
         raise LSegDiffError(
-            f"labels: object id {top} does not fit an indexed PNG (at most {MAX_ID}); number the objects from 1, "
+            f"labels: object id {top} does not fit an indexed PNG (at most {MAX_ID}); give the object a smaller id, "
             "or export as 'coco'"
         )
     image = Image.fromarray(labels.astype(np.uint8))

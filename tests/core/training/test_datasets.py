@@ -107,7 +107,7 @@ def test_black_border_is_cropped_from_image_and_mask_alike(tmp_path: Path, write
 def test_mask_of_another_size_is_named(folders: tuple[Path, Path], write_image: Write) -> None:
     data, beside = folders
     write_image(data / "one" / "masks" / "d.png", np.zeros((20, 31), np.uint8))
-    with pytest.raises(LSegDiffError, match=r"masks/d\.png: size \(20, 31\) differs from its image's \(20, 30\)"):
+    with pytest.raises(LSegDiffError, match=r"masks/d\.png: is 20 x 31 pixels, its image 20 x 30; give both"):
         load_stores(DataConfig((ONE,)), data, beside, 16)
 
 
