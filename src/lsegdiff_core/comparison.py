@@ -8,17 +8,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from lsegdiff_core.bundle import MANIFEST, read_manifest
 from lsegdiff_core.errors import LSegDiffError
 
 # Fewer accepted masks teach nothing that could be told from chance; one in four is kept for the comparison.
 LEAST, HELD_OUT = 8, 4
-PART, LOCK = ".part", ".lsegdiff-finetune.lock"
+# What the work folders' names begin and end with, the lock in each, which its owner holds, and the one for all: a
+# folder that has no owner yet is not cleared away.
+BEGIN, END, LOCK, DOOR = ".lsegdiff-", ".part", "lock", ".lsegdiff-finetune.lock"
 
 
 @dataclass(frozen=True)
@@ -65,49 +68,47 @@ class Comparison:
         )
 
 
-def work_folder(out: Path) -> Path:
-    """Return where a new bundle is made before it becomes ``out``; what a killed process left there can go."""
-    return out.with_name(f".{out.name}{PART}")
-
-
 @contextmanager
 def working(out: Path) -> Iterator[Path]:
-    """Make the empty `work_folder` of a new bundle; it is gone in the end.
+    """Make an empty folder beside ``out``, where a new bundle is made before it becomes ``out``; it is gone in the end.
 
-    What killed processes left beside it goes, too: their locks are free, however they died.
+    What killed processes left beside it goes, too.
 
     Raises
     ------
     LSegDiffError
-        If another process is making the same bundle, or the folder cannot be made.
+        If the folder cannot be made.
     """
-    work = work_folder(out)
-    for left in out.parent.glob(f".*{PART}"):
-        if left == work or (left / LOCK).is_file():
-            _remove_left(left)
-    lock = FileLock(work / LOCK)
     try:
-        work.mkdir(parents=True, exist_ok=True)
-        lock.acquire(blocking=False)
-    except Timeout as error:
-        raise LSegDiffError(f"{out}: is being made by another process; give the new model another name") from error
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(out.parent / DOOR):
+            _clear(out.parent)
+            work = Path(mkdtemp(prefix=f"{BEGIN}{out.name}-", suffix=END, dir=out.parent))
+            lock = FileLock(work / LOCK)
+            lock.acquire(blocking=False)
     except (OSError, NotImplementedError) as error:  # filelock raises the latter where files have no locks
         reason = getattr(error, "strerror", None) or error
-        raise LSegDiffError(f"{work}: cannot be made ({reason}); choose another folder") from error
+        raise LSegDiffError(f"{out.parent}: cannot be written to ({reason}); choose another folder") from error
     try:
         yield work
     finally:
-        lock.release()
+        lock.release()  # Windows removes no open file
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _remove_left(work: Path) -> None:
-    """Remove a work folder unless its process is alive."""
-    lock = FileLock(work / LOCK)
-    with suppress(OSError, NotImplementedError):  # what cannot be removed does no harm
-        lock.acquire(blocking=False)
-        lock.release()  # Windows removes no open file
-        shutil.rmtree(work)
+def clear_leftovers(folder: Path) -> None:
+    """Remove what killed processes left of their `working` in ``folder``; what cannot be removed does no harm."""
+    with suppress(OSError, NotImplementedError), FileLock(folder / DOOR, timeout=1):
+        _clear(folder)
+
+
+def _clear(folder: Path) -> None:
+    """Remove the work folders whose owner is dead: its lock is free, however it died."""
+    for work in folder.glob(f"{BEGIN}*{END}"):
+        with suppress(OSError, NotImplementedError):
+            with FileLock(work / LOCK, blocking=False):
+                pass
+            shutil.rmtree(work)
 
 
 def read_comparison(folder: Path) -> Comparison:

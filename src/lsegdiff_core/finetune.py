@@ -73,7 +73,7 @@ def finetune(
     Raises
     ------
     LSegDiffError
-        If ``out`` exists or is being made, fewer than 8 masks are accepted, fewer than 2 can be held out, the memory
+        If ``out`` exists or cannot be made, fewer than 8 masks are accepted, fewer than 2 can be held out, the memory
         does not suffice, or a file cannot be read.
     """
     if out.exists():
@@ -102,7 +102,10 @@ def finetune(
         release(config, work / "run", work / "bundle", "last", manifest.min_confidence)
         comparison = yield from _compare_where_it_fits(source, work / "bundle", parts.held_out, device)
         _note(work / "bundle", source, parts, comparison)
-        os.replace(work / "bundle", out)
+        try:
+            os.replace(work / "bundle", out)
+        except OSError as error:
+            raise LSegDiffError(f"{out}: cannot be made ({error.strerror}); give the new model another name") from error
 
 
 class _Parts(NamedTuple):

@@ -75,8 +75,12 @@ class Project:
             raise LSegDiffError(f"{folder}: is open in another session; close it there first") from error
         except OSError as error:
             raise LSegDiffError(f"{folder}: cannot be written to ({error.strerror}); choose another folder") from error
-        self._remove_leftovers()
-        self._mark_missing()
+        try:
+            self._remove_leftovers()
+            self._mark_missing()
+        except BaseException:
+            self.close()
+            raise
 
     @classmethod
     def create(cls, folder: Path, images: Sequence[Path], classes: Sequence[ObjectClass] = DEFAULT_CLASSES) -> Project:

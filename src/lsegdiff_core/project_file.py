@@ -60,6 +60,10 @@ class Item:
         require(0 <= self.seconds < math.inf, "seconds", self.seconds, "a time, 0 or more")
         if not self.image or "\0" in self.image:
             raise LSegDiffError(f"image: {self.image!r} is no path; give the image's file, relative to the project")
+        try:
+            os.fsencode(self.image)
+        except UnicodeEncodeError as error:
+            raise LSegDiffError(f"image: {self.image!a} cannot be a path here; give the image's file") from error
         if not _is_name(self.name):
             raise LSegDiffError(f"name: {self.name!r} is no file's name here; give another one, without folders")
 

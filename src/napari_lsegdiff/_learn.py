@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,7 @@ from qtpy.QtCore import QObject, QProcess, QProcessEnvironment, Qt, Signal
 from qtpy.QtWidgets import QDialog, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from lsegdiff_core.accepted import painted
-from lsegdiff_core.comparison import HELD_OUT, LEAST, Progress, read_comparison, work_folder
+from lsegdiff_core.comparison import HELD_OUT, LEAST, Progress, clear_leftovers, read_comparison
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.project import Project
 from napari_lsegdiff._choices import ModelChoice
@@ -75,7 +74,7 @@ class Learner(QObject):
         process = self._end()
         process.kill()
         process.waitForFinished(2000)
-        shutil.rmtree(work_folder(self._out), ignore_errors=True)
+        clear_leftovers(self._out.parent)
 
     def _end(self) -> QProcess:
         assert self._process is not None
@@ -99,7 +98,7 @@ class Learner(QObject):
             self.done.emit(self._out)
             return
         said = bytes(process.readAllStandardError().data()).decode(errors="replace").strip()
-        shutil.rmtree(work_folder(self._out), ignore_errors=True)
+        clear_leftovers(self._out.parent)
         last = said.splitlines()[-1] if said else f"it ended with code {code}"
         self.failed.emit(last.removeprefix("lsegdiff: "), said)
 
@@ -112,6 +111,8 @@ class Learner(QObject):
 class LearnDialog(QDialog):
     """Says what is learnt from, shows the course, compares, and lets the user choose; the dock stays usable.
 
+    Closed meanwhile, it comes back with the result, which stays until the user has chosen.
+
     Parameters
     ----------
     choices
@@ -123,6 +124,7 @@ class LearnDialog(QDialog):
     def __init__(self, choices: ModelChoice, parent: QWidget) -> None:
         super().__init__(parent)
         self.setWindowTitle("Learn from my corrections")
+        self.setAttribute(Qt.WidgetAttribute.WA_ShowWithoutActivating)  # a result takes no key from a user at work
         self._choices = choices
         self._project: Project | None = None
         self._out = Path()
@@ -153,7 +155,7 @@ class LearnDialog(QDialog):
         self.close_button.clicked.connect(self.hide)
         self.cancel_button.clicked.connect(self._on_cancel)
         self.use_button.clicked.connect(self._on_use)
-        self.keep_button.clicked.connect(self.hide)
+        self.keep_button.clicked.connect(self._on_answered)
         self._counter.done.connect(self._on_counted)
         self.learner.progressed.connect(self._on_progress)
         self.learner.done.connect(self._on_done)
@@ -162,11 +164,16 @@ class LearnDialog(QDialog):
 
     def ask(self, project: Project | None) -> None:
         """Offer to learn from a project's accepted masks, or show what is under way."""
-        if not self.learner.running:
+        if not (self.learner.running or self._unanswered):
             self._project = project
             self._offer()
         self.show()
         self.raise_()
+        self.activateWindow()
+
+    @property
+    def _unanswered(self) -> bool:
+        return not self.use_button.isHidden()
 
     def stop(self) -> None:
         """Stop whatever is under way."""
@@ -247,14 +254,20 @@ class LearnDialog(QDialog):
         self._answers.insertWidget(0, recommended)
         recommended.setDefault(True)
         recommended.setFocus()
+        self.show()
 
     def _on_use(self) -> None:
         self._choices.choose(str(self._out))
+        self._on_answered()
+
+    def _on_answered(self) -> None:
+        self.use_button.hide()
         self.hide()
 
     def _on_failed(self, line: str, details: str) -> None:
         self._show(f"It failed, and nothing was changed: {line}", 0, self.start_button, self.close_button)
         self.text.setToolTip(details)
+        self.show()
 
     def _show(self, text: str, done: int | None, *buttons: QPushButton) -> None:
         """Show a text, the buttons that make sense now, and with the cancel button how far it is."""

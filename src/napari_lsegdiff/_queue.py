@@ -23,6 +23,7 @@ from napari_lsegdiff._class_choice import ClassChoice
 from napari_lsegdiff._controls import RefineControls
 from napari_lsegdiff._landing import Landing
 from napari_lsegdiff._open_project import OpenProject
+from napari_lsegdiff._queue_table import UNREADABLE
 from napari_lsegdiff._runner import Runner
 from napari_lsegdiff._segmentation import Segmentation
 from napari_lsegdiff._session import Session
@@ -31,6 +32,8 @@ from napari_lsegdiff._worker import Failed
 # Milliseconds in which the canvas is drawn without the old layers. A software driver (Mesa's) crashes when layers go
 # and others come between two drawings, in any viewer and without this plugin.
 DRAWN = 60
+# Reasons that a tooltip lists.
+MOST_LINES = 20
 # Seconds on an image that are worth writing the project for once more: a mask that was just saved has brought its own.
 LONGER = 1.0
 
@@ -87,6 +90,7 @@ class Queue(QObject):
         self._past = 1  # where to go on if that one cannot be read; see `show`
         self._ahead: Ahead | None = None
         self._news = ""  # what is to be said when the next image is shown
+        self._left_out: list[str] = []  # why images before it are not
         self._canvas = Canvas(viewer, session, sampling, self)
         self._canvas.leaving.connect(self._on_leaving)
         self._classes = ClassChoice(session, panel, lambda: (self.project, self._canvas.image), self)
@@ -173,6 +177,7 @@ class Queue(QObject):
         self._ahead.failed.connect(self._on_failed)
         self._ahead.scored.connect(self._on_scored)
         self._session.classes = project.classes
+        self._left_out = []
 
     def close_project(self) -> bool:
         """Save what is on the canvas and let go of the project; False if it could not be saved and stays there."""
@@ -289,14 +294,14 @@ class Queue(QObject):
         else:
             self.show(following)
 
-    def _add_news(self, text: str) -> None:
-        self._news = ". ".join(filter(None, (self._news, text)))
-
     def _tell_news(self, text: str = "") -> None:
-        """Say what there was to say with the next image, and ``text``."""
-        self._add_news(text)
-        self._panel.tell(self._news)
-        self._news = ""
+        """Say what there was to say with the next image, and ``text``; of many images that are left out, the first."""
+        left_out, more = self._left_out, len(self._left_out) - 1
+        said = f"Left out: {left_out[0]}" if left_out else ""
+        if more > 0:
+            said += f", and {more} more; the filter '{UNREADABLE}' shows them"
+        self._panel.tell(". ".join(filter(None, (self._news, said, text))), "\n".join(left_out[:MOST_LINES]))
+        self._news, self._left_out = "", []
 
     def _keep(self) -> bool:
         """Save what was changed on the canvas; False if that is not possible, or the user is drawing."""
@@ -375,7 +380,6 @@ class Queue(QObject):
         if item.problem:  # by now it can be read
             self._update(problem="")
         self._panel.show_item(item)
-        self._tell_news()
         self._show_mask(loaded, self._ahead.take(name))
         self._prepare()
 
@@ -386,18 +390,18 @@ class Queue(QObject):
         if image is None:
             return
         if self._canvas.mask is not None:  # restored after a crash
-            if saved is not None and self._canvas.keep_behind(saved):
-                self._panel.tell("Restored. Another mask of this image was saved: Redo (Ctrl+Shift+Z) shows that one")
+            behind = saved is not None and self._canvas.keep_behind(saved)
+            redo = "Restored. Another mask of this image was saved: Redo (Ctrl+Shift+Z) shows that one"
+            self._tell_news(redo if behind else "")
             return
         if saved is not None and saved.labels.shape == loaded.pixels.shape[:2]:
             self._canvas.adopt(saved, self._shown[loaded.name].seconds)
             self._ahead.sampling = self._canvas.own_sampling
             self.remasked.emit()
-            if saved.note:
-                self._panel.tell(saved.note)
+            self._tell_news(saved.note)
             return
-        if saved is not None:
-            self._panel.tell(f"The saved mask of {loaded.name} has another size than its image; it is segmented anew")
+        other = f"The saved mask of {loaded.name} has another size than its image; it is segmented anew"
+        self._tell_news("" if saved is None else other)
         self._canvas.show_own_sampling()
         self._ahead.sampling = None
         if ready is not None and self._canvas.draw(ready):
@@ -420,22 +424,22 @@ class Queue(QObject):
             self._pass_over(name, failed.line)
         else:
             if turn:  # said with the image that is shown instead
-                self._add_news(f"Left out: {failed.line}")
+                self._left_out.append(failed.line)
             self._prepare()
 
     def _pass_over(self, name: str, why: str) -> None:
         """Go on from an image that cannot be read, or stay."""
-        said = f"{'Left out' if self._past else 'Not shown'}: {why}"
+        if self._past:
+            self._left_out.append(why)
         other = {1: self._following(), -1: self._panel.neighbour(name, -1), 0: None}[self._past]
         if other not in (None, self._name):
-            self._add_news(said)
             self.show(other, self._past)
             return
         self._coming = None
         item = self._item()
         if item is not None:
             self._panel.show_item(item)
-        self._tell_news(said)
+        self._tell_news("" if self._past else f"Not shown: {why}")
         self._prepare()
 
     def _on_predicted(self, name: str, disagreement: float) -> None:

@@ -137,7 +137,7 @@ class QueueTable(QAbstractTableModel):
         if role == Qt.ItemDataRole.DisplayRole:
             return _text(item, column)
         if role == SORT_ROLE:
-            return (name, STATUSES.index(item.status), item.disagreement)[column]
+            return (name, len(STATUSES) if item.problem else STATUSES.index(item.status), item.disagreement)[column]
         if role == Qt.ItemDataRole.ToolTipRole:
             lines = (str(self._project.image(name)), item.problem, ", ".join(item.tags), item.notes)
             return "\n".join(filter(None, lines))

@@ -80,7 +80,7 @@ def _wrong(key: str, uses: Mapping[str, str]) -> str:
     if pressed[0] in MOVING:
         return "moves through lists, frames and fields"
     if binding.parts[0].alt and not binding.parts[0].ctrl:
-        return "is the window's: Alt with a letter opens a menu"
+        return "is left to the window's menus, as all with Alt"
     use = uses.get(str(binding))
     return f"is used by napari ({use})" if use else ""
 

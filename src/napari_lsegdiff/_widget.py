@@ -426,8 +426,9 @@ class SegmentationDock(QWidget):
             return
         layers, mask = self._viewer.layers, self._session.mask_layer(image)
         own = [image] if mask is None else [image, mask]
-        for layer in (*own, *self._correction.layers(image)):
+        for layer in own:
             layer.visible = True
+        for layer in (*own, *self._correction.layers(image)):
             layers.move(layers.index(layer), len(layers))
         layers.selection.active = own[-1]
 

@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import json
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from PIL import Image
 
 from lsegdiff_core.accepted import accepted_masks, painted
 from lsegdiff_core.bundle import load_networks, read_manifest, write_manifest
-from lsegdiff_core.comparison import Comparison, Progress, read_comparison, working
+from lsegdiff_core.comparison import Comparison, Progress, clear_leftovers, read_comparison, working
 from lsegdiff_core.data.phantom import draw_phantom
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.finetune import finetune
@@ -64,7 +63,7 @@ def test_a_new_bundle_is_written_beside_the_old_one_and_compared_with_it(
         *(("comparing", done) for done in (1, 2, 3, 4)),
     ]
     assert hashes(tiny_bundle) == before
-    assert [path.name for path in out.parent.iterdir()] == ["mine"], "work is left behind"
+    assert [path.name for path in out.parent.iterdir() if path.suffix != ".lock"] == ["mine"], "work is left behind"
     manifest, networks = load_networks(out)
     old_manifest, old = load_networks(tiny_bundle)
     for name, network in networks.components.items():
@@ -194,29 +193,45 @@ def test_stopped_it_leaves_nothing(project: Path, tiny_bundle: Path, tmp_path: P
 
 
 KILLED = """
-import os, signal, sys
+import sys, time
 from pathlib import Path
 from lsegdiff_core.comparison import working
 
-with working(Path(sys.argv[1])):
-    os.kill(os.getpid(), signal.SIGKILL)
+with working(Path(sys.argv[1])) as work:
+    print(work, flush=True)
+    time.sleep(60)
 """
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system kills otherwise")
 def test_what_a_killed_process_left_goes_with_the_next_one(project: Path, tiny_bundle: Path, tmp_path: Path) -> None:
     models = tmp_path / "models"
-    killed, alive, others = (models / name for name in (".killed.part", ".alive.part", ".others.part"))
-    subprocess.run([sys.executable, "-c", KILLED, str(models / "killed")], check=False)
-    assert killed.is_dir()
+    with subprocess.Popen([sys.executable, "-c", KILLED, str(models / "mine")], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        killed = Path(process.stdout.readline().decode().strip())
+        clear_leftovers(models)
+        assert killed.is_dir(), "its process is alive"
+        process.kill()
+    others = models / ".others.part"
     others.mkdir()
-    with working(models / "alive"):
+    with working(models / "mine") as alive:
+        assert not killed.exists()
         list(finetune(project, str(tiny_bundle), models / "mine", steps=1))
-        assert sorted(models.iterdir()) == [alive, others, models / "mine"]
-        with pytest.raises(LSegDiffError, match="alive: is being made by another process; give the new model another"):
-            next(finetune(project, str(tiny_bundle), models / "alive"))
+        assert sorted(path for path in models.iterdir() if path.suffix != ".lock") == [alive, others, models / "mine"]
+        with pytest.raises(LSegDiffError, match="mine: exists already; give the new model another name"):
+            next(finetune(project, str(tiny_bundle), models / "mine"))
         assert alive.is_dir()
-    assert sorted(models.iterdir()) == [others, models / "mine"]
+    assert sorted(path for path in models.iterdir() if path.suffix != ".lock") == [others, models / "mine"]
+
+
+def test_of_two_that_make_the_same_model_the_second_is_told(project: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    course = finetune(project, str(tiny_bundle), tmp_path / "mine", steps=6)
+    next(course)
+    list(finetune(project, str(tiny_bundle), tmp_path / "mine", steps=1))
+    first = (tmp_path / "mine" / "bundle.json").read_text()
+    with pytest.raises(LSegDiffError, match=r"mine: cannot be made .*; give the new model another name"):
+        list(course)
+    assert (tmp_path / "mine" / "bundle.json").read_text() == first
+    assert not list(tmp_path.glob(".lsegdiff-mine*"))
 
 
 def test_a_bundle_that_learnt_from_nobody_has_no_comparison(tiny_bundle: Path) -> None:

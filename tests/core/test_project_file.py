@@ -87,6 +87,7 @@ def test_names_that_differ_in_case_are_two_files_where_the_system_says_so(folder
         ("disagreement", "NaN"),
         ("disagreement", "Infinity"),
         ("disagreement", "1.01"),
+        pytest.param("image", '"\\ud83d.png"', marks=pytest.mark.skipif(os.name == "nt", reason="a name on Windows")),
         ("disagreement", "-0.5"),
         ("seconds", "NaN"),
         ("seconds", "1e999"),

@@ -199,7 +199,8 @@ def test_an_image_that_is_chosen_by_hand_comes_to_the_front(viewer, dock, run, q
     assert dock.images.layer is images["a"]
     assert layers.selection.active is layers["a mask"]
     assert [layer.name for layer in layers] == ["b", "b mask", "c", "a", "a mask", "strokes (a)", "a points"]
-    assert all(layer.visible for layer in layers)
+    assert layers["a"].visible
+    assert layers["a mask"].visible
     assert [dock.images.itemText(index) for index in range(3)] == ["a", "b", "c"]
     QTest.keyClick(dock.images, Qt.Key.Key_End)
     assert layers.selection.active is layers["c"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import QProcess
 
-from lsegdiff_core.comparison import Comparison, Progress, work_folder
+from lsegdiff_core.comparison import Comparison, Progress
 from lsegdiff_core.data.phantom import draw_phantom
 from lsegdiff_core.journal_format import NO_STROKE
 from lsegdiff_core.project import Project
@@ -77,6 +77,27 @@ def test_the_better_model_is_named_and_stands_first(dialog, monkeypatch, tmp_pat
         assert buttons[0].text() == recommended
 
 
+@pytest.mark.parametrize("answer", ["use_button", "keep_button"])
+def test_a_result_that_came_while_the_dialog_was_closed_waits_for_its_answer(
+    dock, dialog, monkeypatch, bundle, answer, qtbot
+):
+    compared = Comparison(("a", "b"), (0.8, 0.8), (0.8, 0.9))
+    monkeypatch.setattr("napari_lsegdiff._learn.read_comparison", lambda folder: compared)
+    dialog.reject()
+    dialog.learner.done.emit(Path(bundle))
+    assert dialog.isVisible()
+    dialog.reject()
+    dialog.ask(dock.queue.project)
+    assert dialog.text.text().startswith("The new model is better.")
+    getattr(dialog, answer).click()
+    assert not dialog.isVisible()
+    dialog.ask(dock.queue.project)
+    assert "learns from the" in dialog.text.text()
+    dialog.reject()
+    dialog.learner.failed.emit("no room", "no room")
+    assert dialog.isVisible()
+
+
 def test_the_offer_says_on_how_many_masks_the_user_painted(dock, dialog, qtbot):
     qtbot.waitUntil(lambda: "Masks that you painted on: 0." in dialog.text.text())
     project = dock.queue.project
@@ -103,10 +124,10 @@ def test_cancelled_it_leaves_nothing(dock, dialog, qtbot, project: Path, bundle:
     dialog.start_button.click()
     models = project / "lsegdiff" / MODELS
     qtbot.waitUntil(lambda: "Learning" in dialog.text.text(), timeout=120_000)
-    assert work_folder(models / f"{Path(bundle).name}-tuned-1").exists()
+    assert list(models.glob(f".*{Path(bundle).name}-tuned-1*"))
     dialog.cancel_button.click()
     assert "Stopped; nothing was changed" in dialog.text.text()
-    assert not list(models.iterdir())
+    assert not [path for path in models.iterdir() if path.suffix != ".lock"]
     assert dialog.start_button.isVisible()
 
 
@@ -136,4 +157,4 @@ def test_a_closing_dock_stops_it(dock, dialog, qtbot, project: Path):
     process.stateChanged.connect(ended.append)
     dock.close()
     assert ended == [QProcess.ProcessState.NotRunning]
-    assert not list((project / "lsegdiff" / MODELS).iterdir())
+    assert not [path for path in (project / "lsegdiff" / MODELS).iterdir() if path.suffix != ".lock"]

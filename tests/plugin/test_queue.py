@@ -278,14 +278,28 @@ def test_broken_image_is_named_and_the_queue_goes_on(user: User, folder: Path):
     user.panel.folder_chosen.emit(folder)
     user.wait("frame_2")
     assert "frame_0.png: cannot be read as an image" in user.items["frame_0"].problem
+    assert "frame_0.png: cannot be read" in user.panel.say.text(), "why this one is shown first"
+    assert user.panel.say.text().endswith(", and 1 more; the filter 'unreadable' shows them")
     for name in ("frame_0", "frame_1"):
-        assert f"{name}.png: cannot be read" in user.panel.say.text(), "why this one is shown first"
+        assert f"{name}.png: cannot be read" in user.panel.say.toolTip()
     user.press(DEFAULT.previous)
     user.qtbot.waitUntil(lambda: "frame_1.png" in user.items["frame_1"].problem, timeout=20_000)
     user.wait("frame_2")
     assert user.panel.table.model().index(0, 1).data() == "unreadable"
     user.qtbot.waitUntil(lambda: "frame_1.png: cannot be read" in user.panel.say.text(), timeout=20_000)
     assert user.panel.say.text().startswith("Left out: ")
+
+
+def test_many_broken_images_are_said_in_a_few_lines(user: User, folder: Path):
+    for number in range(40):
+        (folder / f"frame_0_{number:02d}.png").write_bytes(b"no image")
+    user.open(folder)
+    user.press(DEFAULT.accept)
+    user.wait("frame_1")
+    said = user.panel.say
+    assert said.text().startswith(f"Left out: {folder / 'frame_0_00.png'}: cannot be read")
+    assert said.text().endswith(", and 39 more; the filter 'unreadable' shows them")
+    assert len(said.toolTip().splitlines()) == 20
 
 
 def test_click_on_an_unreadable_image_says_why_and_stays(user: User, folder: Path):
