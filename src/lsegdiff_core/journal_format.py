@@ -44,6 +44,8 @@ class ImageId:
         Leading frame axes, height and width; no colour axis.
     sample
         The plugin and the key of the sample that it was opened as; None for any other image.
+    project
+        Folder of the project that it is annotated in; None outside one.
     """
 
     number: int
@@ -52,6 +54,7 @@ class ImageId:
     reader: str | None
     shape: tuple[int, ...]
     sample: tuple[str, str] | None = None
+    project: str | None = None
 
 
 class Values(NamedTuple):

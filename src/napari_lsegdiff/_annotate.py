@@ -175,6 +175,10 @@ class AnnotatePanel(QWidget):
         self.score_button.clicked.connect(lambda: self.scored.emit())
         self.export_button.clicked.connect(self._on_export)
         self.learn_button.clicked.connect(lambda: self.learning.emit())
+        # after the Return key the keys are the queue's again
+        for line in (self.notes, self.tags):
+            line.returnPressed.connect(self.table.setFocus)
+        self.table.horizontalHeader().sectionClicked.connect(lambda section: self.table.scrollToTop())
         self.notes.editingFinished.connect(lambda: self.noted.emit(self.notes.text()))
         self.tags.editingFinished.connect(self._on_tags)
         self.classes_button.clicked.connect(lambda: self.classes_asked.emit())

@@ -15,6 +15,9 @@ from napari_lsegdiff._frames import shape_of
 from napari_lsegdiff._layers import Moved, Origins
 from napari_lsegdiff._objects import object_rows
 
+# Key in an image's metadata: the folder of the project that it is annotated in.
+PROJECT = "lsegdiff_project"
+
 
 class Autosave:
     """Writes down every change of the masks that it follows.
@@ -40,7 +43,9 @@ class Autosave:
         journal, source = self._journal, image.source
         path = None if source.path is None else str(source.path)
         number, shape = next(self._numbers), shape_of(image)
-        known = ImageId(number, image.name, path, source.reader_plugin, shape, source.sample)
+        known = ImageId(
+            number, image.name, path, source.reader_plugin, shape, source.sample, image.metadata.get(PROJECT)
+        )
         self._know(labels, known)
 
         def moved(frame: Frame, pixels: Values | None, locks: Values | None, origins: Origins | None) -> None:

@@ -17,6 +17,7 @@ from lsegdiff_core.config import SamplingConfig
 from lsegdiff_core.prediction import Prediction
 from lsegdiff_core.project import Project
 from lsegdiff_core.saved import Saved
+from napari_lsegdiff._autosave import PROJECT
 from napari_lsegdiff._choices import SamplingControls
 from napari_lsegdiff._files import adopt_saved
 from napari_lsegdiff._jobs import Refined
@@ -65,23 +66,27 @@ class Canvas(QObject):
 
     # the image
 
-    def restored(self, path: Path) -> Image | None:
-        """Return the layer of an image file that is in the viewer with a mask: a crashed session was restored."""
-        source = str(path.resolve())
-        return next((layer for layer in self._masked if layer.source.path == source), None)
+    def restored(self, path: Path, project: Path) -> Image | None:
+        """Return the layer of an image file that is in the viewer with a mask: a crashed session was restored.
+
+        The mask of another project is not this one's.
+        """
+        wanted = str(path.resolve())
+        return next((layer for layer in self._masked(project) if layer.source.path == wanted), None)
 
     def first_restored(self, project: Project) -> str | None:
         """Return the first item of a project whose image was restored with a mask."""
-        if not self._masked:  # mostly there is none: the disk is not asked for thousands of images then
+        folder = project.folder
+        if not self._masked(folder):  # mostly there is none: the disk is not asked for thousands of images then
             return None
-        return next((name for name in project.items if self.restored(project.image(name)) is not None), None)
+        return next((name for name in project.items if self.restored(project.image(name), folder) is not None), None)
 
-    @property
-    def _masked(self) -> list[Image]:
+    def _masked(self, project: Path) -> list[Image]:
         images = (layer for layer in self._viewer.layers if isinstance(layer, Image) and layer.source.path)
-        return [layer for layer in images if self._session.mask_layer(layer) is not None]
+        mine = (layer for layer in images if layer.metadata.get(PROJECT) in (None, str(project)))
+        return [layer for layer in mine if self._session.mask_layer(layer) is not None]
 
-    def place(self, name: str, path: Path, pixels: NDArray[np.uint8], seconds: float) -> None:
+    def place(self, name: str, path: Path, pixels: NDArray[np.uint8], seconds: float, project: Path) -> None:
         """Show an image.
 
         Parameters
@@ -94,8 +99,11 @@ class Canvas(QObject):
             (H, W, 3): what stands in it.
         seconds
             Time that the user has spent on it before; it is counted from now on.
+        project
+            The folder of the project.
         """
-        self.image = self.restored(path) or self._added(name, path, pixels)
+        self.image = self.restored(path, project) or self._added(name, path, pixels)
+        self.image.metadata[PROJECT] = str(project)
         self._kept, self.reclassed = None, False
         self._session.start(self._session.job(self.image), seconds)
 

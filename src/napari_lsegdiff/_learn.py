@@ -202,7 +202,8 @@ class LearnDialog(QDialog):
     def _on_counted(self, count: int | Failed, offer: str) -> None:
         if self.text.text() == offer and not isinstance(count, Failed):
             self.text.setText(
-                f"{offer}\n\nMasks that you painted on: {count}. From the others the model learns little that is new."
+                f"{offer}\n\nMasks that you painted on: {count}. From the others the model learns little that is "
+                "new, and on these the old model cannot be beaten."
             )
 
     def _on_start(self) -> None:

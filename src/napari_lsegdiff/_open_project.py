@@ -95,6 +95,12 @@ class OpenProject(QObject):
         return "No image was scored: none of the others is still open and can be read"
 
     @property
+    def scored(self) -> str:
+        """How many of how many images have a score."""
+        items = self.project.items.values()
+        return f"{sum(item.disagreement >= 0 for item in items)}/{len(items)}"
+
+    @property
     def _unreadable(self) -> int:
         """How many images cannot be read."""
         return sum(bool(item.problem) for item in self.project.items.values())

@@ -119,9 +119,11 @@ class Overlays:
             **look,
         )
         self._layers[image, kind] = layer
-        self._viewer.add_layer(layer)
-        layer.editable = False
-        self._viewer.layers.selection.active = active
+        # the user has chosen nothing: nobody shall follow
+        with self._viewer.layers.selection.events.active.blocker():
+            self._viewer.add_layer(layer)
+            layer.editable = False
+            self._viewer.layers.selection.active = active
         return layer
 
     def _on_removed(self, event: Any) -> None:

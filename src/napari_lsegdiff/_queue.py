@@ -12,8 +12,9 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.hypotheses import disagreement
+from lsegdiff_core.journal_format import ImageId
 from lsegdiff_core.prediction import Prediction
-from lsegdiff_core.project import Project
+from lsegdiff_core.project import FOLDER, Project
 from lsegdiff_core.project_file import Item
 from napari_lsegdiff._ahead import Ahead, Loaded
 from napari_lsegdiff._annotate import AnnotatePanel
@@ -128,14 +129,18 @@ class Queue(QObject):
         """Begin a project beside a text file, for the images that it names; or go on with it."""
         self._open(partial(Project.of_list, path))
 
-    def resume(self, images: Sequence[Path]) -> bool:
-        """Open the project that a folder of these restored image files holds, if there is one and none is open.
+    def resume(self, images: Sequence[ImageId]) -> bool:
+        """Open the project that these restored images were annotated in, or that their folder holds, if none is open.
 
         Returns whether they are a project's.
         """
         if self._shown is not None:
             return self._canvas.first_restored(self._shown.project) is not None
-        folder = next((path.parent for path in images if Project.in_folder(path.parent)), None)
+        # a folder's own project is asked for by that folder: images that were added since are appended
+        projects = [Path(image.project) for image in images if image.project]
+        folders = [path.parent if path.name == FOLDER else path for path in projects]
+        folders += [Path(image.path).parent for image in images if image.path and not image.project]
+        folder = next(filter(Project.in_folder, folders), None)
         if folder is not None:
             self.open_folder(folder)
         return folder is not None
@@ -374,7 +379,8 @@ class Queue(QObject):
         if self._shown is None or self._ahead is None or loaded.name != self._coming:
             return
         name, item = loaded.name, self._shown[loaded.name]
-        self._canvas.place(name, self._shown.image(name), loaded.pixels, item.seconds)
+        project = self._shown.project
+        self._canvas.place(name, project.image(name), loaded.pixels, item.seconds, project.folder)
         self._name, self._coming = name, None
         self._shown.mark(name)
         if item.problem:  # by now it can be read
@@ -392,7 +398,7 @@ class Queue(QObject):
         if self._canvas.mask is not None:  # restored after a crash
             behind = saved is not None and self._canvas.keep_behind(saved)
             redo = "Restored. Another mask of this image was saved: Redo (Ctrl+Shift+Z) shows that one"
-            self._tell_news(redo if behind else "")
+            self._tell_news(redo if behind else "Restored as it was after your last stroke")
             return
         if saved is not None and saved.labels.shape == loaded.pixels.shape[:2]:
             self._canvas.adopt(saved, self._shown[loaded.name].seconds)
@@ -449,6 +455,7 @@ class Queue(QObject):
         if self._shown[name].status == "new":
             changes["status"] = "predicted"
         self._shown.update(name, **changes)
+        self._show_scoring()
 
     def _on_scored(self, lost: int) -> None:
         self._show_scoring()
@@ -461,7 +468,8 @@ class Queue(QObject):
 
     def _show_scoring(self) -> None:
         scoring = self._ahead is not None and self._ahead.scoring
-        self._panel.score_button.setText("Stop scoring" if scoring else "Score all")
+        scored = self._shown.scored if self._shown is not None and scoring else ""
+        self._panel.score_button.setText(f"Stop ({scored})" if scoring else "Score all")
 
     def _prepare(self) -> None:
         if self._ahead is not None:

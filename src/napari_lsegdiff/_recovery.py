@@ -15,10 +15,14 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QMessageBox, QPushButton, QSizeP
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.journal import crashed, discard, read_journal
 from lsegdiff_core.journal_format import ImageId, Recovered
+from napari_lsegdiff._autosave import PROJECT
 from napari_lsegdiff._frames import lone_labels, shape_of
 from napari_lsegdiff._objects import METADATA, Origin, describe, list_objects
 from napari_lsegdiff._overlays import is_overlay
 from napari_lsegdiff._session import Session
+
+# Images that the offer names.
+MOST_NAMES = 3
 
 
 def recover(viewer: ViewerModel, session: Session, recovered: Sequence[Recovered]) -> str:
@@ -51,6 +55,7 @@ def recover(viewer: ViewerModel, session: Session, recovered: Sequence[Recovered
             lone.append(str(error))
             continue
         taken[image] = wanted
+        image.metadata[PROJECT] = wanted.project
         for state in states:
             session.adopt(image, state.frame, state.labels, state.locked, state.origins, state.objects)
     restored = f"Restored {_count(len({(state.image, state.frame) for state in recovered}))}"
@@ -97,9 +102,11 @@ def _open(
 def _fits(layer: object, wanted: ImageId, taken: dict[Image, ImageId]) -> bool:
     if not isinstance(layer, Image) or is_overlay(layer) or shape_of(layer) != wanted.shape:
         return False
+    if layer.metadata.get(PROJECT) not in (None, wanted.project):
+        return False
     other = taken.get(layer, wanted)
-    # an image that was opened twice has two names; in the journals of two crashes it has one
-    return (other.name, other.path) == (wanted.name, wanted.path)
+    # an image that was opened twice has two names; in the journals of two crashes it has one, in two projects two masks
+    return (other.name, other.path, other.project) == (wanted.name, wanted.path, wanted.project)
 
 
 def _path(layer: Image) -> str | None:
@@ -165,8 +172,10 @@ class RecoveryBar(QWidget):
         if recovered:
             last = datetime.fromtimestamp(max(state.time for state in recovered))
             when = f"{last:%H:%M}" if last.date() == datetime.now().date() else f"{last:%Y-%m-%d %H:%M}"
+            names = list(dict.fromkeys(state.image.name for state in recovered))
+            named = ", ".join([*names[:MOST_NAMES], *["…"][: len(names) - MOST_NAMES]])
             self.label.setText(
-                f"LSegDiff ended before all was saved: {_count(len(recovered))} from {when} can be restored"
+                f"LSegDiff ended before all was saved: {_count(len(recovered))} from {when} can be restored ({named})"
             )
         self.setVisible(bool(recovered))
 
@@ -195,7 +204,7 @@ class Recovery(QObject):
     said
         Emitted with a sentence on what was restored, or why not.
     restored
-        Emitted with the paths of the image files whose masks are back.
+        Emitted with the `ImageId` of each image whose masks are back.
     """
 
     said = Signal(str)
@@ -238,12 +247,12 @@ class Recovery(QObject):
         except LSegDiffError as error:
             self.said.emit(str(error))
             return
-        files = list(dict.fromkeys(Path(state.image.path) for state in self._recovered if state.image.path))
+        images = list(dict.fromkeys(state.image for state in self._recovered))
         if self._session.recording:  # its own journal holds by now whatever was restored
             self._on_discard()
         else:
             self._clear()
-        self.restored.emit(files)
+        self.restored.emit(images)
 
     def _on_discard(self) -> None:
         paths = self._paths

@@ -16,6 +16,7 @@ from qtpy.QtWidgets import QFileDialog, QGroupBox, QPushButton, QStyle, QTabWidg
 from lsegdiff_core.bundle import Manifest
 from lsegdiff_core.errors import LSegDiffError
 from lsegdiff_core.journal import Journal, default_folder
+from lsegdiff_core.journal_format import ImageId
 from napari_lsegdiff._about import AboutPanel
 from napari_lsegdiff._annotate import AnnotatePanel
 from napari_lsegdiff._choices import ImageChoice, ModelChoice, SamplingControls
@@ -362,7 +363,7 @@ class SegmentationDock(QWidget):
         self.panel.say(text)
         self._on_mask_changed()
 
-    def _on_images_restored(self, images: list[Path]) -> None:
+    def _on_images_restored(self, images: list[ImageId]) -> None:
         self.tabs.setCurrentIndex(1 if self.queue.resume(images) else 0)  # Annotate or Segment: where the work is
 
     def _on_forget(self) -> None:

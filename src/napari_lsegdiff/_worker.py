@@ -75,7 +75,7 @@ class Failed(NamedTuple):
         """Put an exception into words; nothing of it is kept, its traceback would hold the networks' memory."""
         details = f"{type(error).__name__}: {error}"
         if isinstance(error, LSegDiffError):
-            logger.warning("Refused: the dock says why, for this log names no images")
+            logger.info("Refused: the dock says why, for this log names no images")
             return cls(" ".join(str(error).split()), details)
         logger.error("Failed: %s", details)
         if ran_out_of_memory(error):

@@ -207,6 +207,20 @@ def test_an_image_that_is_chosen_by_hand_comes_to_the_front(viewer, dock, run, q
     assert layers[-1] is layers["c"]
 
 
+def test_an_image_with_strokes_on_show_can_be_chosen(viewer, dock, run, qtbot):
+    for name in ("a", "b"):
+        viewer.add_image(np.full((60, 60), 90, np.uint8), name=name)
+        assert run()
+        viewer.layers[f"{name} mask"].paint((5, 5), 1)
+    dock.correct.show_strokes.setChecked(True)
+    for key, name in ((Qt.Key.Key_Up, "a"), (Qt.Key.Key_Down, "b")):
+        QTest.keyClick(dock.images, key)
+        qtbot.wait(50)
+        assert dock.images.layer is viewer.layers[name]
+        assert viewer.layers.selection.active is viewer.layers[f"{name} mask"]
+        assert [layer.name for layer in viewer.layers if "strokes" in layer.name] == [f"strokes ({name})"]
+
+
 def test_one_undo_item_for_a_drag(viewer, dock, run, qtbot):
     viewer.add_image(np.full((100, 120), 100, np.uint8), name="a")
     assert run()

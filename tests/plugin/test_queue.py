@@ -20,6 +20,7 @@ from qtpy.QtTest import QTest
 from lsegdiff_core.bundle import available_bundles
 from lsegdiff_core.classes import DEFAULT_CLASSES, ObjectClass
 from lsegdiff_core.journal import crashed, read_journal
+from lsegdiff_core.journal_format import ImageId
 from lsegdiff_core.project import FOLDER, Project
 from lsegdiff_core.project_file import FILE
 from napari_lsegdiff._class_editor import COUNTING, NAME, OBJECTS, ClassEditor
@@ -364,7 +365,7 @@ def test_unreadable_image_that_would_have_been_the_last_is_said_at_the_end(user:
 def test_scoring_notes_how_much_samples_differ(user: User, folder: Path):
     user.open(folder)
     user.panel.score_button.click()
-    assert user.panel.score_button.text() == "Stop scoring"
+    assert user.panel.score_button.text().startswith("Stop (")
     user.qtbot.waitUntil(lambda: user.panel.score_button.text() == "Score all", timeout=60_000)
     scored = [item.disagreement for name, item in user.items.items() if name != "frame_0"]
     assert all(0 <= value <= 1 for value in scored)
@@ -410,7 +411,7 @@ def test_scoring_ends_without_scores(
     assert [item.disagreement for item in user.items.values()] == [-1] * 5
     assert said in user.panel.say.text()
     user.panel.score_button.click()  # they are tried again
-    assert user.panel.score_button.text() == "Stop scoring"
+    assert user.panel.score_button.text().startswith("Stop (")
     user.qtbot.waitUntil(lambda: user.panel.score_button.text() == "Score all", timeout=20_000)
 
 
@@ -777,12 +778,47 @@ def test_crash_in_the_queue_loses_no_stroke(user: User, folder: Path, journals: 
     again = User(dock, user.viewer, user.qtbot)
     assert dock.queue.project is not None, "what the session was working on opens again"
     assert dock.tabs.tabText(dock.tabs.currentIndex()) == "Annotate"
-    user.qtbot.waitUntil(lambda: not again.panel.say.text(), timeout=20_000)  # loaded
+    user.qtbot.waitUntil(lambda: again.panel.say.text().startswith("Restored as it was"), timeout=20_000)
     assert again.images == ["frame_1"]
     np.testing.assert_array_equal(again.mask.data, drawn)
     again.press(DEFAULT.accept)
     np.testing.assert_array_equal(iio.imread(folder / FOLDER / "masks" / "frame_1.png", mode="P"), drawn)
     dock.queue.close_project()
+
+
+def test_a_mask_is_restored_in_the_project_that_it_was_drawn_in(
+    user: User, folder: Path, journals: Path, tmp_path: Path
+):
+    user.open(folder)
+    user.press(DEFAULT.accept)
+    user.wait("frame_1")
+    user.queue.close_project()
+    text = tmp_path / "hard.txt"
+    text.write_text(str(folder / "frame_0.png"))
+    user.panel.list_chosen.emit(text)
+    user.wait("frame_0")
+    user.paint(2, 3)
+    drawn = user.mask.data.copy()
+    left = tmp_path / "left"
+    shutil.copytree(journals, left)
+    user.viewer.layers.clear()
+    user.queue.close_project()
+    for path in left.glob("*.journal"):
+        shutil.copy(path, journals / f"crashed-{path.name}")
+
+    dock = SegmentationDock(user.viewer)
+    user.viewer.window.add_dock_widget(dock, name="again")
+    assert dock.recovery_bar.label.text().endswith("(frame_0)")
+    dock.recovery_bar.restore_button.click()
+    again = User(dock, user.viewer, user.qtbot)
+    user.qtbot.waitUntil(lambda: again.panel.say.text().startswith("Restored as it was"), timeout=20_000)
+    assert dock.queue.project.folder.name == f"hard-{FOLDER}"
+    np.testing.assert_array_equal(again.mask.data, drawn)
+    dock.queue.close_project()
+    project = Project.of_folder(folder)
+    assert project.items["frame_0"].status == "accepted"
+    assert not np.array_equal(project.load("frame_0").labels, drawn)
+    project.close()
 
 
 def test_masks_of_no_project_are_restored_in_front(user: User, folder: Path, tmp_path: Path):
@@ -793,7 +829,7 @@ def test_masks_of_no_project_are_restored_in_front(user: User, folder: Path, tmp
     user.open(folder)
     user.dock.tabs.setCurrentIndex(1)
     user.viewer.layers.clear()
-    user.dock._recovery.restored.emit([tmp_path / "another.png"])
+    user.dock._recovery.restored.emit([ImageId(1, "another", str(tmp_path / "another.png"), None, SHAPE)])
     assert user.dock.tabs.tabText(user.dock.tabs.currentIndex()) == "Segment"
 
 
