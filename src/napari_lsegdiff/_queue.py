@@ -401,10 +401,10 @@ class Queue(QObject):
             self._tell_news(redo if behind else "Restored as it was after your last stroke")
             return
         if saved is not None and saved.labels.shape == loaded.pixels.shape[:2]:
+            self._tell_news(saved.note)  # before the mask has something to say
             self._canvas.adopt(saved, self._shown[loaded.name].seconds)
             self._ahead.sampling = self._canvas.own_sampling
             self.remasked.emit()
-            self._tell_news(saved.note)
             return
         other = f"The saved mask of {loaded.name} has another size than its image; it is segmented anew"
         self._tell_news("" if saved is None else other)
