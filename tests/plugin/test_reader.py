@@ -92,7 +92,7 @@ def test_project_that_is_open_elsewhere_is_said_in_the_tab(viewer, dock, file: P
     [
         ("[]", "expected an object with named fields, got list"),
         ("", "is damaged or no JSON file"),
-        ("{}", "format None is not 1"),
+        ("{}", "has format None, this version reads 1"),
         ('{"format": 1, "classes": [], "items": []}', "holds no items"),
         ("\0\xff", "is damaged or no JSON file"),
     ],
