@@ -84,21 +84,24 @@ class OpenProject(QObject):
 
     def scoring_result(self, lost: int) -> str:
         """Return what scoring came to, of which ``lost`` scores could not be saved."""
-        items = self.project.items.values()
-        scored = sum(item.disagreement >= 0 for item in items)
         if lost:
             folder = self.project.folder
             return f"Scores not saved: {lost}; see that {folder} can be written to, then press Score all again"
-        if scored:
+        if self._scored:
             left_out = f", {self._unreadable} cannot be read" if self._unreadable else ""
-            return f"{scored} of {len(items)} images have a score{left_out}; sort the table by Disagree"
+            of_all = f"{self._scored} of {len(self.project.items)}"
+            return f"{of_all} images have a score{left_out}; sort the table by Disagree"
         return "No image was scored: none of the others is still open and can be read"
 
     @property
     def scored(self) -> str:
         """How many of how many images have a score."""
-        items = self.project.items.values()
-        return f"{sum(item.disagreement >= 0 for item in items)}/{len(items)}"
+        return f"{self._scored}/{len(self.project.items)}"
+
+    @property
+    def _scored(self) -> int:
+        """How many images have a score."""
+        return sum(item.disagreement >= 0 for item in self.project.items.values())
 
     @property
     def _unreadable(self) -> int:

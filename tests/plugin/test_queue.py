@@ -89,6 +89,15 @@ class User:
         with self.mask.block_history():
             self.mask.paint((row, column), value)
 
+    def crash(self, journals: Path, tmp_path: Path) -> None:
+        """Leave what a crash leaves: the journal as it is, and the project unlocked."""
+        left = tmp_path / "left"
+        shutil.copytree(journals, left)
+        self.viewer.layers.clear()  # as if the session had never come to saving
+        self.queue.close_project()
+        for path in left.glob("*.journal"):
+            shutil.copy(path, journals / f"crashed-{path.name}")
+
 
 @pytest.fixture
 def user(dock, viewer, qtbot, folder: Path) -> User:
@@ -756,20 +765,14 @@ def test_keys_do_nothing_without_a_project(user: User):
 
 
 def test_crash_in_the_queue_loses_no_stroke(user: User, folder: Path, journals: Path, tmp_path: Path):
-    # a session on the second image, and what a crash leaves behind: the journal as it is, and the project unlocked
+    # a session on the second image
     user.open(folder)
     user.press(DEFAULT.next)
     user.wait("frame_1")
     user.paint(2, 3)
     user.paint(30, 40, 0)
     drawn = user.mask.data.copy()
-    left = tmp_path / "left"
-    left.mkdir()
-    for path in journals.glob("*.journal"):
-        shutil.copy(path, left / f"crashed-{path.name}")
-    user.viewer.layers.clear()  # as if the session had never come to saving
-    user.queue.close_project()
-    shutil.copytree(left, journals, dirs_exist_ok=True)
+    user.crash(journals, tmp_path)
 
     dock = SegmentationDock(user.viewer)
     user.viewer.window.add_dock_widget(dock, name="again")
@@ -799,12 +802,7 @@ def test_a_mask_is_restored_in_the_project_that_it_was_drawn_in(
     user.wait("frame_0")
     user.paint(2, 3)
     drawn = user.mask.data.copy()
-    left = tmp_path / "left"
-    shutil.copytree(journals, left)
-    user.viewer.layers.clear()
-    user.queue.close_project()
-    for path in left.glob("*.journal"):
-        shutil.copy(path, journals / f"crashed-{path.name}")
+    user.crash(journals, tmp_path)
 
     dock = SegmentationDock(user.viewer)
     user.viewer.window.add_dock_widget(dock, name="again")
@@ -839,12 +837,7 @@ def test_a_mask_that_was_saved_by_another_session_is_behind_the_restored_one(
     user.open(folder)
     user.paint(2, 3)
     drawn = user.mask.data.copy()
-    left = tmp_path / "left"
-    shutil.copytree(journals, left)
-    user.viewer.layers.clear()
-    user.queue.close_project()
-    for path in left.glob("*.journal"):
-        shutil.copy(path, journals / f"crashed-{path.name}")
+    user.crash(journals, tmp_path)
     project = Project.of_folder(folder)
     other = np.zeros(SHAPE, np.uint8)
     other[30:50, 30:50] = 1
